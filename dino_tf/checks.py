@@ -1,0 +1,198 @@
+"""What a configuration may hold: ranges of single settings, then contradictions.
+
+Every refusal is one line: the setting, what was received, what is allowed.
+"""
+
+import math
+
+from dino_tf import settings
+from dino_tf.config import FIELDS
+from dino_tf.errors import UserError
+
+# Width, blocks, heads of the published networks; overrides may be set one by one.
+ARCHITECTURES = {
+    "vit_tiny": (192, 12, 3),
+    "vit_small": (384, 12, 6),
+    "vit_base": (768, 12, 12),
+    "vit_large": (1024, 24, 16),
+}
+# Words of what is allowed, the test of one number, and the settings it holds for.
+RANGES = (
+    (
+        "1 or more",
+        lambda x: x >= 1,
+        "pipeline.batch_size pipeline.workers views.global_size views.local_size "
+        "model.patch_size model.embed_dim model.depth model.num_heads "
+        "head.hidden_dim head.bottleneck_dim head.num_layers "
+        "optimizer.accumulate_steps run.epochs run.schedule_epochs run.save_every "
+        "run.keep_checkpoints run.attention_size run.eval_size",
+    ),
+    (
+        "0 or more",
+        lambda x: x >= 0,
+        "views.num_local views.brightness views.contrast views.saturation "
+        "model.num_registers loss.warmup_teacher_temp_epochs optimizer.min_lr "
+        "optimizer.warmup_epochs optimizer.weight_decay optimizer.weight_decay_end "
+        "optimizer.clip_grad optimizer.freeze_last_layer_epochs run.seed "
+        "run.attention_every run.attention_photos run.knn_every",
+    ),
+    (
+        "above 0",
+        lambda x: x > 0,
+        "views.aspect views.blur_sigma views.std loss.student_temp "
+        "loss.warmup_teacher_temp loss.teacher_temp optimizer.lr",
+    ),
+    (
+        "from 0 to 1",
+        lambda x: 0 <= x <= 1,
+        "pipeline.max_bad_share views.flip views.jitter views.grayscale "
+        "views.global_blur views.local_blur views.solarize "
+        "loss.center_momentum optimizer.teacher_momentum "
+        "optimizer.teacher_momentum_end",
+    ),
+    (
+        "above 0, up to 1",
+        lambda x: 0 < x <= 1,
+        "views.global_scale views.local_scale",
+    ),
+    ("from 0 to below 1", lambda x: 0 <= x < 1, "model.drop_path_rate"),
+    ("from 0 to 0.5", lambda x: 0 <= x <= 0.5, "views.hue"),
+    ("from 0 to 256", lambda x: 0 <= x <= 256, "views.solarize_threshold"),
+    ("2 or more", lambda x: x >= 2, "head.out_dim"),
+)
+LOW_HIGH = ("global_scale", "local_scale", "aspect", "blur_sigma")
+
+
+def network(config):
+    """Width, blocks and heads that a configuration asks for."""
+    sizes, model = ARCHITECTURES[config.model.arch], config.model
+    asked = (model.embed_dim, model.depth, model.num_heads)
+    return tuple(own or size for own, size in zip(asked, sizes, strict=True))
+
+
+def check_values(config):
+    """Checks every setting by itself; automatic ones (None) pass.
+
+    Args:
+        config: `Config` whose values have the right types.
+
+    Raises:
+        UserError: the first value outside its range.
+    """
+    for key in FIELDS:
+        for number in _numbers(config, key):
+            if not math.isfinite(number):
+                _refuse(config, key, "finite numbers")
+    for words, test, keys in RANGES:
+        for key in keys.split():
+            if not all(map(test, _numbers(config, key))):
+                _refuse(config, key, words)
+    for name in LOW_HIGH:
+        low, high = getattr(config.views, name)
+        if low > high:
+            _refuse(config, f"views.{name}", "the smaller number first")
+    arch = config.model.arch
+    if arch not in ARCHITECTURES:
+        hint = settings.nearest(arch, ARCHITECTURES)
+        _refuse(config, "model.arch", f"{', '.join(ARCHITECTURES)}; {hint}")
+    _check_heads(config)
+
+
+def check_together(config, facts, replicas):
+    """Checks the settings of a resolved configuration against each other.
+
+    Args:
+        config: resolved `Config`.
+        facts: `recipe.Facts`.
+        replicas: devices that share a batch.
+
+    Raises:
+        UserError: the first contradiction.
+    """
+    _check_sizes(config)
+    _check_batch(config, facts, replicas)
+    _check_lengths(config)
+    _check_pairs(config)
+    _check_precision(config, facts)
+
+
+def _check_sizes(config):
+    patch = config.model.patch_size
+    sizes = ["views.global_size", "views.local_size", "run.eval_size"]
+    if not config.views.num_local:
+        sizes.remove("views.local_size")
+    for key in sizes:
+        size = settings.value_of(config, key)
+        if size % patch:
+            near = sorted({max(size // patch, 1) * patch, (size // patch + 1) * patch})
+            words = " or ".join(map(str, near))
+            _refuse(
+                config, key, f"multiples of model.patch_size {patch}, such as {words}"
+            )
+    if config.run.attention_size < patch:
+        _refuse(config, "run.attention_size", f"model.patch_size {patch} or more")
+
+
+def _check_batch(config, facts, replicas):
+    batch, steps = config.pipeline.batch_size, config.optimizer.accumulate_steps
+    if batch > facts.num_photos:
+        words = f"at most {facts.num_photos}, the number of photos"
+        _refuse(config, "pipeline.batch_size", words)
+    if batch % (replicas * steps):
+        words = f"multiples of {replicas * steps} ({replicas} devices, {steps} parts)"
+        _refuse(config, "pipeline.batch_size", words)
+
+
+def _check_lengths(config):
+    run, total = config.run, config.run.schedule_epochs
+    if total < run.epochs:
+        _refuse(config, "run.schedule_epochs", f"run.epochs {run.epochs} or more")
+    for key in (
+        "optimizer.warmup_epochs",
+        "optimizer.freeze_last_layer_epochs",
+        "loss.warmup_teacher_temp_epochs",
+    ):
+        if settings.value_of(config, key) > total:
+            _refuse(config, key, f"at most {total}, the epochs of the schedules")
+
+
+def _check_pairs(config):
+    student = config.loss.student_temp
+    for key in ("loss.warmup_teacher_temp", "loss.teacher_temp"):
+        if settings.value_of(config, key) > student:
+            words = f"up to loss.student_temp {student}: the teacher is the sharper one"
+            _refuse(config, key, words)
+    start = config.optimizer.teacher_momentum
+    if config.optimizer.teacher_momentum_end < start:
+        words = f"optimizer.teacher_momentum {start} or more"
+        _refuse(config, "optimizer.teacher_momentum_end", words)
+    peak = config.optimizer.lr * config.pipeline.batch_size / 256
+    if config.optimizer.min_lr > peak:
+        _refuse(config, "optimizer.min_lr", f"up to the peak of the rate, {peak:g}")
+
+
+def _check_heads(config):
+    width, _, heads = network(config)
+    if width % heads:
+        raise UserError(f"model.num_heads: got {heads}, allowed: divisors of {width}")
+
+
+def _check_precision(config, facts):
+    precision, capability = config.run.precision, facts.compute_capability
+    if precision == "mixed_float16" and not facts.num_gpus:
+        _refuse(config, "run.precision", "float32, mixed_bfloat16 without a GPU")
+    if precision == "mixed_bfloat16" and facts.num_gpus and capability:
+        if capability < (8, 0):
+            _refuse(config, "run.precision", "float32, mixed_float16 on this GPU")
+
+
+def _numbers(config, key):
+    value = settings.value_of(config, key)
+    values = value if isinstance(value, tuple) else (value,)
+    return [x for x in values if isinstance(x, int | float)]
+
+
+def _refuse(config, key, words):
+    value = settings.value_of(config, key)
+    value = list(value) if isinstance(value, tuple) else value
+    raise UserError(f"{key}: got {value}, allowed: {words}")

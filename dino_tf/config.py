@@ -1,0 +1,268 @@
+"""Every setting of a training run: its name, default and meaning, in one place.
+
+`None` means automatic: `recipe.resolve` fills it in from the data and the machine.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+from dino_tf import settings
+from dino_tf.settings import setting
+
+Pair = tuple[float, float]
+Triple = tuple[float, float, float]
+
+
+@dataclass
+class Pipeline:
+    """Reading photos."""
+
+    batch_size: int | None = setting(
+        None,
+        "photos per update of the weights, over all devices and accumulated steps",
+    )
+    workers: int | None = setting(None, "threads that decode and augment photos")
+    max_bad_share: float = setting(
+        0.1, "stop when more than this share of the photos cannot be read"
+    )
+
+
+@dataclass
+class Views:
+    """The crops made of every photo, and how their colours are changed."""
+
+    global_size: int = setting(224, "side of the two global crops, in pixels")
+    local_size: int = setting(96, "side of the local crops, in pixels")
+    num_local: int = setting(
+        8,
+        "local crops per photo; with 0, widen views.global_scale to [0.14,1.0], as "
+        "the large crops then have to show parts as well",
+    )
+    global_scale: Pair = setting((0.4, 1.0), "share of the photo in a global crop")
+    local_scale: Pair = setting((0.05, 0.4), "share of the photo in a local crop")
+    aspect: Pair = setting((3 / 4, 4 / 3), "width to height of a crop before resize")
+    flip: float = setting(0.5, "chance of a left-right flip")
+    jitter: float = setting(0.8, "chance of the colour changes below")
+    brightness: float = setting(0.4, "largest relative change of brightness")
+    contrast: float = setting(0.4, "largest relative change of contrast")
+    saturation: float = setting(0.2, "largest relative change of saturation")
+    hue: float = setting(0.1, "largest shift of hue, in turns of the colour circle")
+    grayscale: float = setting(0.2, "chance of a grey view")
+    global_blur: Pair = setting((1.0, 0.1), "chance of blur, first and second global")
+    local_blur: float = setting(0.5, "chance of blur in a local crop")
+    blur_sigma: Pair = setting((0.1, 2.0), "range of the blur's sigma, in pixels")
+    solarize: Pair = setting((0.0, 0.2), "chance of solarising, both global crops")
+    solarize_threshold: int = setting(128, "solarising inverts values from here on")
+    mean: Triple = setting(
+        (0.485, 0.456, 0.406), "subtracted from red, green, blue in 0 to 1"
+    )
+    std: Triple = setting(
+        (0.229, 0.224, 0.225), "red, green, blue are divided by it, after the mean"
+    )
+
+
+@dataclass
+class Model:
+    """The backbone."""
+
+    arch: str = setting(
+        "vit_small",
+        "vit_tiny, vit_small, vit_base or vit_large; the first two are the ones for "
+        "quick trials",
+    )
+    patch_size: int = setting(
+        16,
+        "side of a patch, in pixels: smaller ones give better features and finer "
+        "attention for more memory and time, and train more safely in float32",
+    )
+    drop_path_rate: float = setting(0.1, "chance to skip the last block (less before)")
+    num_registers: int = setting(0, "extra tokens that belong to no patch")
+    embed_dim: int | None = setting(None, "width; null: that of the architecture")
+    depth: int | None = setting(None, "blocks; null: those of the architecture")
+    num_heads: int | None = setting(None, "heads; null: those of the architecture")
+
+
+@dataclass
+class Head:
+    """The projection head."""
+
+    out_dim: int | None = setting(
+        None, "prototypes K; large and varied data can use as many as 65536"
+    )
+    hidden_dim: int = setting(2048, "width of the hidden layers")
+    bottleneck_dim: int = setting(256, "width before the prototypes")
+    num_layers: int = setting(3, "layers up to the bottleneck")
+    use_bn: bool = setting(False, "batch norm in the hidden layers")
+    norm_last_layer: bool = setting(
+        True,
+        "keep the prototypes at length 1; false can reach better features, at the "
+        "risk of an unstable run (published: false for vit_small, true for vit_base)",
+    )
+
+
+@dataclass
+class Loss:
+    """Temperatures and center."""
+
+    student_temp: float = setting(0.1, "student temperature")
+    warmup_teacher_temp: float = setting(
+        0.04, "teacher temperature at the start; try less if the loss does not fall"
+    )
+    teacher_temp: float | None = setting(
+        None,
+        "teacher temperature after the warm-up; raise it from 0.04 in small steps, "
+        "as runs above 0.07 tend to be unstable",
+    )
+    warmup_teacher_temp_epochs: int | None = setting(
+        None, "epochs of linear growth of the teacher temperature"
+    )
+    center_momentum: float = setting(0.9, "share of the old center that is kept")
+
+
+@dataclass
+class Optimizer:
+    """How weights are updated."""
+
+    name: Literal["adamw", "sgd", "lars"] = setting(
+        "adamw", "adamw suits ViTs; sgd and lars are for convolutional networks"
+    )
+    lr: float = setting(
+        5e-4,
+        "learning rate for 256 photos per update: the peak after the warm-up is "
+        "lr * pipeline.batch_size / 256",
+    )
+    min_lr: float = setting(1e-6, "learning rate at the end of the cosine (not scaled)")
+    warmup_epochs: float | None = setting(
+        None, "epochs of linear growth of the learning rate"
+    )
+    weight_decay: float = setting(
+        0.04, "weight decay at the start; ViTs like a small one there"
+    )
+    weight_decay_end: float = setting(
+        0.4, "weight decay at the end of its cosine; a larger one helps ViTs there"
+    )
+    clip_grad: float = setting(
+        3.0,
+        "largest gradient norm of each variable, 0: no clipping; larger ViTs can "
+        "profit from 0.3 to 1.0",
+    )
+    freeze_last_layer_epochs: int = setting(
+        1, "epochs in which the prototypes stay fixed; try more if the loss is stuck"
+    )
+    teacher_momentum: float | None = setting(
+        None,
+        "share of the old teacher kept at each update, at the start; small batches "
+        "want more (0.996 for 1024 photos, 0.9995 for 256, in long runs)",
+    )
+    teacher_momentum_end: float = setting(1.0, "the same at the end of its cosine")
+    accumulate_steps: int | None = setting(
+        None,
+        "parts in which a batch is computed, for one that does not fit in memory; "
+        "pipeline.batch_size is the sum of all parts",
+    )
+
+
+@dataclass
+class Run:
+    """Length, machine and output."""
+
+    name: str | None = setting(
+        None,
+        "folder in run.result_dir; null: preset and data, as in quickstart-scenes. "
+        "An unfinished run of that name goes on, beside a finished one -2 begins",
+    )
+    epochs: int = setting(100, "passes over the photos")
+    schedule_epochs: int | None = setting(
+        None, "length of all schedules, to stop early in a longer run; null: epochs"
+    )
+    seed: int = setting(0, "seed of weights, order of photos, and augmentation")
+    strategy: Literal["auto", "none", "mirrored"] = setting(
+        "auto", "one device (none) or all of this machine (mirrored)"
+    )
+    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = setting(
+        "auto",
+        "half precision is faster and smaller; go back to float32 if the loss is "
+        "unstable, most likely with small patches or large ViTs",
+    )
+    xla: bool | None = setting(None, "compile the training step with XLA")
+    result_dir: str = setting("result", "folder that holds one folder per run")
+    save_every: int = setting(1, "epochs between checkpoints")
+    keep_checkpoints: int = setting(2, "number of latest checkpoints kept")
+    attention_every: int | None = setting(
+        None, "epochs between attention pictures, 0: only at the end"
+    )
+    attention_photos: int = setting(8, "photos whose attention is drawn")
+    attention_size: int = setting(480, "their shorter side for it, in pixels")
+    knn_every: int = setting(0, "epochs between k-NN tests, 0: only at the end")
+    eval_size: int | None = setting(None, "side of the photos in the k-NN test")
+    tensorboard: bool = setting(True, "write TensorBoard files")
+    resume: bool = setting(True, "go on with an unfinished run; false: new name")
+
+
+@dataclass
+class Config:
+    """All settings of a training run.
+
+    Sections hold the settings; a setting is named by its dotted key, such as
+    `head.out_dim`. `given` holds the keys that a person set, which no preset changes.
+    """
+
+    data: str = setting(
+        "auto",
+        "photos: voc2007[:ROOT], voc2012[:ROOT], folder:PATH (or a bare path), "
+        "list:FILE, tfds:NAME, scenes (built in); auto: VOC 2007 in data/, else "
+        "downloaded, else scenes",
+    )
+    preset: str | None = setting(
+        None, "named differences from the defaults; null: by machine and data"
+    )
+    pipeline: Pipeline = dataclasses.field(default_factory=Pipeline)
+    views: Views = dataclasses.field(default_factory=Views)
+    model: Model = dataclasses.field(default_factory=Model)
+    head: Head = dataclasses.field(default_factory=Head)
+    loss: Loss = dataclasses.field(default_factory=Loss)
+    optimizer: Optimizer = dataclasses.field(default_factory=Optimizer)
+    run: Run = dataclasses.field(default_factory=Run)
+
+    def __post_init__(self):
+        self.given = frozenset()
+
+    def flatten(self):
+        """Dictionary from every dotted key to its value."""
+        return {key: settings.value_of(self, key) for key in FIELDS}
+
+    def to_dict(self):
+        """Plain dictionary of sections: lists for tuples, ready for YAML or JSON."""
+        plain = {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in self.flatten().items()
+        }
+        return settings.nest(plain)
+
+    @classmethod
+    def from_dict(cls, values):
+        """Configuration from nested or dotted keys; the others keep their defaults.
+
+        Args:
+            values: such as `{"data": "scenes", "run": {"epochs": 3}}` or
+                `{"run.epochs": 3}`; numbers may be text, as on a command line.
+
+        Raises:
+            UserError: a key is unknown (the nearest one is named), or a value has
+                another type.
+        """
+        config = cls()
+        checked = settings.check(cls, settings.flatten(cls, values))
+        for key, value in checked.items():
+            settings.assign(config, key, value)
+        config.given = frozenset(checked)
+        return config
+
+    @classmethod
+    def from_yaml(cls, path):
+        """Configuration from a YAML file of sections; see `from_dict`."""
+        return cls.from_dict(settings.read_yaml(cls, path))
+
+
+FIELDS = settings.fields_of(Config)

@@ -1,0 +1,213 @@
+"""Photos on disk: any tree of image files, or a text file that lists them."""
+
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from dino_tf.datasets.source import Source, unique_names
+from dino_tf.errors import UserError
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
+# `train/` beside one of these means a data set with splits; the first that has class
+# folders is the test split.
+TEST_FOLDERS = ("test", "val", "validation", "valid")
+
+
+class FileSource(Source):
+    """Image files, each with at most one class.
+
+    Args:
+        name: name of the source.
+        files: paths of the images.
+        ids: one name per file; made unique and safe here.
+        classes: class name of each file, None where unknown.
+        class_names: all classes in order; the sorted set of `classes` by default.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        files: Sequence[Path],
+        ids: Sequence[str],
+        classes: Sequence[str | None],
+        class_names: Sequence[str] = (),
+    ):
+        self.name = name
+        self.class_names = tuple(class_names) or tuple(sorted(set(classes) - {None}))
+        position = {c: i for i, c in enumerate(self.class_names)}
+        self._files = list(files)
+        self._ids = unique_names(ids)
+        self._labels = [() if c is None else (position[c],) for c in classes]
+
+    def __len__(self):
+        return len(self._files)
+
+    def id(self, index):
+        return self._ids[index]
+
+    def image_bytes(self, index):
+        return self._files[index].read_bytes()
+
+    def labels(self, index):
+        return self._labels[index]
+
+
+def open_folder(path: str, split: str = "train") -> FileSource | None:
+    """Images below a folder, sorted by path; hidden files and folders are skipped.
+
+    Where `train/` lies beside `test/` or `val/` the splits are those folders,
+    otherwise every image belongs to "train". Class folders give labels when every
+    image of the split lies in a first-level folder and there are at least two; the
+    class order is shared by all splits.
+
+    Args:
+        path: the folder.
+        split: "train", "test", or the name of a subfolder.
+
+    Returns:
+        The source, or None when `split` is "test" and the folder has no such split.
+
+    Raises:
+        UserError: The folder or split is missing or holds no readable image.
+    """
+    root = Path(path).expanduser()
+    if not root.exists():
+        raise UserError(f"data folder {str(root)!r} does not exist")
+    if not root.is_dir():
+        raise UserError(
+            f"{str(root)!r} is a file; give a folder, or list:{root} for a text file "
+            "with one image path per line"
+        )
+    folder = _split_folder(root, split)
+    if folder is None:
+        return None
+    files = find_images(folder)
+    _require_readable(files, f"folder {str(folder)!r}", looked_for=EXTENSIONS)
+    parts = [file.relative_to(folder).parts for file in files]
+    found = {p[0] for p in parts if len(p) > 1}
+    if len(found) < 2 or any(len(p) == 1 for p in parts):
+        classes, names = [None] * len(files), ()
+    else:
+        classes = [p[0] for p in parts]
+        names = sorted(found | _sibling_classes(root, folder))
+    return FileSource(root.name, files, ["/".join(p) for p in parts], classes, names)
+
+
+def open_list(path: str, split: str = "train") -> FileSource | None:
+    """Images named in a text file, one path per line, in the order of the file.
+
+    Paths are relative to the list's folder. A tab and a class name may follow.
+    Blank lines are skipped.
+
+    Args:
+        path: the text file, UTF-8.
+        split: "train"; a list has no other split.
+
+    Returns:
+        The source, or None when `split` is "test".
+
+    Raises:
+        UserError: The file is missing or empty or names no readable image.
+    """
+    file = Path(path).expanduser()
+    if split != "train":
+        return _no_split(split, f"list:{path}", "train")
+    if not file.is_file():
+        raise UserError(f"list file {str(file)!r} does not exist")
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"list file {str(file)!r} is not UTF-8 text") from error
+    entries = [line.partition("\t") for line in lines if line.strip()]
+    names = [name.strip() for name, _, _ in entries]
+    classes = [label.strip() or None for _, _, label in entries]
+    files = [file.parent / name for name in names]
+    _require_readable(files, f"list {str(file)!r}", looked_for=FORMATS)
+    return FileSource(file.stem, files, names, classes)
+
+
+def find_images(folder: Path) -> list[Path]:
+    """Image files below `folder`, by extension, sorted; symlink loops end."""
+    images, pending, seen = [], [Path(folder)], set()
+    while pending:
+        current = pending.pop()
+        real = os.path.realpath(current)
+        if real in seen:
+            continue
+        seen.add(real)
+        try:
+            entries = list(os.scandir(current))
+        except PermissionError as error:
+            raise UserError(f"folder {str(current)!r} may not be read") from error
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                pending.append(current / entry.name)
+            elif entry.name.lower().endswith(EXTENSIONS):
+                images.append(current / entry.name)
+    return sorted(images)
+
+
+def is_readable(file: Path) -> bool:
+    """Whether the file holds a whole image in one of `FORMATS`."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(file, formats=FORMATS) as image:
+                image.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return False
+    return True
+
+
+def _require_readable(files: Sequence[Path], where: str, looked_for) -> None:
+    """Stops at the first good file, so a healthy data set costs one decoding."""
+    if any(is_readable(file) for file in files):
+        return
+    kinds = " ".join(looked_for)
+    if not files:
+        raise UserError(f"{where} has no images; looked for {kinds}")
+    raise UserError(
+        f"{where} names {len(files)} images and none can be read; allowed: {kinds}"
+    )
+
+
+def _split_folder(root: Path, split: str) -> Path | None:
+    folders = {e.name for e in os.scandir(root) if e.is_dir()}
+    visible = {name for name in folders if not name.startswith(".")}
+    tests = [name for name in TEST_FOLDERS if name in visible]
+    has_splits = "train" in visible and (tests or visible == {"train"})
+    if split == "train":
+        return root / "train" if has_splits else root
+    if split == "test" and has_splits and tests:
+        labelled = [name for name in tests if len(_subfolders(root / name)) > 1]
+        return root / (labelled or tests)[0]
+    if split != "test" and split in visible:
+        return root / split
+    allowed = ", ".join(["train", "test", *sorted(visible)][:8])
+    return _no_split(split, f"folder:{root}", allowed)
+
+
+def _no_split(split: str, source: str, allowed: str) -> None:
+    if split != "test":
+        raise UserError(f"{source} has no split {split!r}; allowed: {allowed}")
+    return None
+
+
+def _subfolders(folder: Path) -> set[str]:
+    entries = os.scandir(folder)
+    return {e.name for e in entries if e.is_dir() and not e.name.startswith(".")}
+
+
+def _sibling_classes(root: Path, folder: Path) -> set[str]:
+    """Class folders of the other splits, so that an index means one class in all."""
+    if folder == root:
+        return set()
+    splits = {"train", folder.name, *TEST_FOLDERS}
+    siblings = [root / name for name in splits if (root / name).is_dir()]
+    return set().union(*(_subfolders(sibling) for sibling in siblings))

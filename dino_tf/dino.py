@@ -1,0 +1,364 @@
+"""DINO: a student learns to predict an averaged copy of itself across views.
+
+Read this file first. One training step is `DINO.train_step`, from top to bottom.
+"""
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from dino_tf.distribute import (
+    mean_over_replicas,
+    replicas_in_sync,
+    update_each_replica,
+)
+from dino_tf.loss import DINOLoss
+from dino_tf.models.head import BatchNorm, DINOHead
+from dino_tf.schedules import value_at
+
+CLIP_EPSILON = 1e-6
+
+
+@keras.saving.register_keras_serializable(package="dino_tf")
+class DINO(keras.Model):
+    """Self-distillation with no labels, trained by `fit` on batches of views.
+
+    A batch is `{"global": (B, G, S, S, 3), "local": (B, V - G, s, s, 3)}`, normalised
+    float (see `transforms.multicrop`); G is 2 as published. `model(images)` and
+    `model.predict(images)` give the teacher's CLS features (B, D).
+
+    Args:
+        backbone: Student network, (B, H, W, 3) -> (B, D); see `create_backbone`.
+        head: `DINOHead` of the student; None makes the published one with K 65,536.
+        loss: `DINOLoss` with the head's K; None makes the published one.
+        teacher_momentum: Share of the teacher kept at each step: a number in [0, 1]
+            or a schedule of the step (published: a cosine from 0.996 to 1).
+        clip_grad: Largest L2 norm of the gradient of each variable by itself; 0 does
+            not clip.
+        freeze_last_layer_steps: Steps at the start in which the head's last layer
+            stays as it is (published: one epoch).
+        accumulate_steps: Number of parts that a batch is computed in, one after the
+            other; B is a multiple of it. Gradients and center are those of the whole
+            batch (except for batch norm, which sees the parts).
+
+    Raises:
+        ValueError: When loss and head differ in K, or a number is out of its range.
+
+    Reference:
+        Caron et al. 2021, arXiv 2104.14294, algorithm 1; facebookresearch/dino,
+        `main_dino.py`, `train_one_epoch`.
+
+    Example:
+        >>> model = DINO(create_backbone("vit_tiny"), DINOHead(4096))
+        >>> model.compile(optimizer="adamw")
+        >>> model.fit(make_dataset("folder:photos", batch_size=64), epochs=10)
+    """
+
+    def __init__(
+        self,
+        backbone,
+        head=None,
+        loss=None,
+        teacher_momentum=0.996,
+        clip_grad=3.0,
+        freeze_last_layer_steps=0,
+        accumulate_steps=1,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        head = head or DINOHead()
+        loss = loss or DINOLoss(head.out_dim)
+        _check(head, loss, teacher_momentum, clip_grad, accumulate_steps)
+        self.student_backbone, self.student_head, self.dino_loss = backbone, head, loss
+        self.teacher_momentum, self.clip_grad = teacher_momentum, clip_grad
+        self.freeze_last_layer_steps = freeze_last_layer_steps
+        self.accumulate_steps = accumulate_steps
+        self.teacher_backbone = _copy_of(backbone, drop_path_rate=0.0)
+        self.teacher_head = _copy_of(head)
+        self.loss_tracker = keras.metrics.Mean(name="loss")
+        self._compiled_compute = None
+        self.build()
+
+    def build(self, input_shape=None):
+        """Builds both networks; the teacher starts as a copy of the student."""
+        for part in (self.student_backbone, self.teacher_backbone):
+            if not part.built:
+                size = getattr(part, "image_size", (224, 224))
+                part.build((None, *size, 3))
+        width = self.student_backbone.compute_output_shape((None, 224, 224, 3))[-1]
+        for part in (self.student_head, self.teacher_head):
+            if not part.built:
+                part.build((None, width))
+        self.reset_teacher()
+        self.teacher_backbone.trainable = False
+        self.teacher_head.trainable = False
+        self.built = True
+
+    def reset_teacher(self):
+        """Makes the teacher a copy of the student."""
+        self.teacher_backbone.set_weights(self.student_backbone.get_weights())
+        self.teacher_head.set_weights(self.student_head.get_weights())
+
+    def compile(self, optimizer="adamw", jit_compile=False, **kwargs):
+        """As in Keras, without a loss: DINO has its own.
+
+        Args:
+            optimizer: Any Keras optimizer, or one of `dino_tf.optimizers`.
+            jit_compile: Whether forward and backward pass are compiled by XLA; works
+                under a `tf.distribute` strategy too (except with batch norm in the
+                head, whose statistics cross replicas). "auto" means: on a GPU.
+            **kwargs: Other arguments of `keras.Model.compile`.
+        """
+        if jit_compile == "auto":
+            jit_compile = bool(tf.config.list_physical_devices("GPU"))
+        # Keras would compile the whole step, and not at all under a strategy.
+        super().compile(optimizer=optimizer, jit_compile=False, **kwargs)
+        crosses = self._has_batch_norm() and replicas_in_sync() > 1
+        self._compiled_compute = None
+        if jit_compile and not crosses:
+            self._compiled_compute = tf.function(self._compute, jit_compile=True)
+
+    def get_compile_config(self):
+        return {
+            "optimizer": keras.saving.serialize_keras_object(self.optimizer),
+            "jit_compile": self._compiled_compute is not None,
+        }
+
+    def compile_from_config(self, config):
+        optimizer = keras.saving.deserialize_keras_object(config["optimizer"])
+        self.compile(optimizer=optimizer, jit_compile=config["jit_compile"])
+        # Its variables must exist before a file's values are put into them.
+        self.optimizer.build(self.trainable_variables)
+
+    def call(self, images, training=False):
+        """Teacher's CLS features (B, D) of (B, H, W, 3) images."""
+        return self.teacher_backbone(images, training=False)
+
+    @property
+    def metrics(self):
+        return [self.loss_tracker]
+
+    def train_step(self, data):
+        """One step on a batch of views; see the class for its form."""
+        views = _views_of(data)
+        step = self._clock()
+        compute = self._compiled_compute or self._compute
+        loss, gradients, batch_center = compute(
+            views["global"], views["local"], step, self._loss_scale()
+        )
+        gradients = self._clip(mean_over_replicas(gradients))
+        self._update_student(gradients, step)
+        self.dino_loss.update_center(batch_center)
+        self._update_teacher(step)
+        self.loss_tracker.update_state(loss)
+        return self.get_metrics_result()
+
+    def test_step(self, data):
+        """Loss of a batch of views with neither drop path nor any update."""
+        views = _views_of(data)
+        loss, _ = self._loss_and_center(
+            views["global"], views["local"], self._clock(), training=False
+        )
+        self.loss_tracker.update_state(loss)
+        return self.get_metrics_result()
+
+    def student_logits(self, global_views, local_views, training=True):
+        """Student's logits (V, B, K), global views first, one pass per crop size."""
+        batch, views = global_views.shape[0], _count(global_views) + _count(local_views)
+        groups = [_views_outermost(global_views)]
+        if _count(local_views):
+            groups.append(_views_outermost(local_views))
+        features = [self.student_backbone(g, training=training) for g in groups]
+        features = ops.concatenate(features, axis=0)
+        logits = self.student_head(features, training=training)
+        shape = (views, batch or -1, self.student_head.out_dim)
+        return ops.reshape(logits, shape)
+
+    def teacher_logits(self, global_views, training=True):
+        """Teacher's logits (G, B, K) of the global views."""
+        images = _views_outermost(global_views)
+        features = self.teacher_backbone(images, training=training)
+        logits = self.teacher_head(features, training=training)
+        shape = (_count(global_views), -1, self.teacher_head.out_dim)
+        return ops.reshape(logits, shape)
+
+    def _loss_and_center(self, global_views, local_views, step, training):
+        teacher = self.teacher_logits(global_views, training)
+        student = self.student_logits(global_views, local_views, training)
+        loss = self.dino_loss.compute(student, teacher, step)
+        return loss, self.dino_loss.batch_center(teacher)
+
+    def _compute(self, global_views, local_views, step, loss_scale):
+        """Loss, gradients (times `loss_scale`) and batch center; pure, for XLA."""
+        if self.accumulate_steps == 1:
+            return self._compute_part(global_views, local_views, step, loss_scale)
+        parts = self.accumulate_steps
+        split = [_split_batch(v, parts) for v in (global_views, local_views)]
+
+        def one_part(index, totals):
+            part = self._compute_part(split[0][index], split[1][index], step, loss_scale)
+            sums = tf.nest.map_structure(lambda a, b: a + b / parts, totals, part)
+            return index + 1, sums
+
+        zeros = (
+            tf.zeros(()),
+            [tf.zeros(v.shape) for v in self.trainable_variables],
+            tf.zeros_like(self.dino_loss.center),
+        )
+        # A loop, not an unrolled sum, so that only one part is in memory at a time.
+        _, totals = tf.while_loop(
+            lambda index, _: index < parts,
+            one_part,
+            (0, zeros),
+            parallel_iterations=1,
+        )
+        return totals
+
+    def _compute_part(self, global_views, local_views, step, loss_scale):
+        teacher = self.teacher_logits(global_views)
+        with tf.GradientTape() as tape:
+            student = self.student_logits(global_views, local_views)
+            loss = self.dino_loss.compute(student, teacher, step)
+            scaled = loss * loss_scale
+        variables = [v.value for v in self.trainable_variables]
+        gradients = tape.gradient(scaled, variables, unconnected_gradients="zero")
+        return loss, gradients, self.dino_loss.batch_center(teacher)
+
+    def _clip(self, gradients):
+        """Each gradient shortened to the norm `clip_grad` by itself, as published."""
+        if not self.clip_grad:
+            return gradients
+        scale = self._loss_scale()
+        norms = [tf.norm(g) / scale for g in gradients]
+        shares = [tf.minimum(self.clip_grad / (n + CLIP_EPSILON), 1.0) for n in norms]
+        return [g * share for g, share in zip(gradients, shares, strict=True)]
+
+    def _update_student(self, gradients, step):
+        last = [v.value for v in self.student_head.last_layer.trainable_variables]
+        frozen = step < self.freeze_last_layer_steps
+        before = []
+        if self.freeze_last_layer_steps:
+            names = {v.path for v in self.student_head.last_layer.trainable_variables}
+            gradients = [
+                tf.where(frozen, tf.zeros_like(g), g) if v.path in names else g
+                for g, v in zip(gradients, self.trainable_variables, strict=True)
+            ]
+            before = [tf.identity(v) for v in last]
+        inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        if getattr(inner, "reduces_gradients", True):
+            # Keras sums over replicas what is averaged here already.
+            gradients = [g / replicas_in_sync() for g in gradients]
+        self.optimizer.apply_gradients(
+            zip(gradients, self.trainable_variables, strict=True)
+        )
+        if before:
+            # Some optimizers decay even a variable without gradient.
+            update_each_replica(
+                lambda v, old: v.assign(tf.where(frozen, old, v)), last, before
+            )
+
+    def _update_teacher(self, step):
+        momentum = tf.cast(value_at(self.teacher_momentum, step), "float32")
+        students, teachers = self._parameter_pairs()
+        update_each_replica(
+            lambda t, s: t.assign(t * momentum + s * (1.0 - momentum)),
+            teachers,
+            students,
+        )
+
+    def _parameter_pairs(self):
+        """Student's trained variables and the teacher's of the same place.
+
+        Statistics of batch norms are left out: the teacher gathers its own.
+        """
+        pairs = []
+        for student, teacher in (
+            (self.student_backbone, self.teacher_backbone),
+            (self.student_head, self.teacher_head),
+        ):
+            both = zip(student.weights, teacher.weights, strict=True)
+            pairs += [(s, t) for s, t in both if s.trainable]
+        return [s for s, _ in pairs], [t for _, t in pairs]
+
+    def _clock(self):
+        # A copy: the optimizer advances its counter in the middle of the step.
+        return tf.identity(self.optimizer.iterations.value)
+
+    def _loss_scale(self):
+        if hasattr(self.optimizer, "inner_optimizer"):
+            return tf.cast(self.optimizer.scale_loss(1.0), "float32")
+        return tf.ones(())
+
+    def _has_batch_norm(self):
+        kinds = (BatchNorm, keras.layers.BatchNormalization)
+        return any(isinstance(layer, kinds) for layer in self._flatten_layers())
+
+    def get_config(self):
+        momentum = self.teacher_momentum
+        if callable(momentum):
+            momentum = keras.saving.serialize_keras_object(momentum)
+        return {
+            "name": self.name,
+            "backbone": keras.saving.serialize_keras_object(self.student_backbone),
+            "head": keras.saving.serialize_keras_object(self.student_head),
+            "loss": keras.saving.serialize_keras_object(self.dino_loss),
+            "teacher_momentum": momentum,
+            "clip_grad": self.clip_grad,
+            "freeze_last_layer_steps": self.freeze_last_layer_steps,
+            "accumulate_steps": self.accumulate_steps,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        for key in ("backbone", "head", "loss", "teacher_momentum"):
+            if isinstance(config.get(key), dict):
+                config[key] = keras.saving.deserialize_keras_object(
+                    config[key], custom_objects=custom_objects
+                )
+        return cls(**config)
+
+
+def _check(head, loss, teacher_momentum, clip_grad, accumulate_steps):
+    if head.out_dim != loss.out_dim:
+        raise ValueError(
+            f"head.out_dim={head.out_dim} and loss.out_dim={loss.out_dim} differ"
+        )
+    if not callable(teacher_momentum) and not 0.0 <= teacher_momentum <= 1.0:
+        raise ValueError(f"teacher_momentum={teacher_momentum}: expected 0 to 1")
+    if clip_grad < 0 or accumulate_steps < 1:
+        raise ValueError(
+            f"clip_grad={clip_grad}, accumulate_steps={accumulate_steps}: expected "
+            "clip_grad >= 0 and accumulate_steps >= 1"
+        )
+
+
+def _copy_of(layer, **changes):
+    """A new layer of the same configuration, but for `changes` it knows of."""
+    config = layer.get_config()
+    config.update({k: v for k, v in changes.items() if k in config})
+    config["name"] = f"teacher_{layer.name}"
+    return layer.__class__.from_config(config)
+
+
+def _views_of(data):
+    return data[0] if isinstance(data, tuple | list) else data
+
+
+def _count(views):
+    return views.shape[1]
+
+
+def _views_outermost(views):
+    """(B, V, H, W, 3) -> (V * B, H, W, 3), the views outermost as published."""
+    views = ops.transpose(views, (1, 0, 2, 3, 4))
+    return ops.reshape(views, (-1, *views.shape[2:]))
+
+
+def _split_batch(views, parts):
+    """(B, V, ...) -> (parts, B / parts, V, ...)."""
+    if views.shape[0] % parts:
+        raise ValueError(
+            f"batch of {views.shape[0]} is not a multiple of accumulate_steps={parts}"
+        )
+    return tf.reshape(views, (parts, views.shape[0] // parts, *views.shape[1:]))

@@ -1,0 +1,118 @@
+"""What runs where: hardware facts, the strategy, and sums over replicas."""
+
+import dataclasses
+import os
+import pathlib
+
+import keras
+
+
+@dataclasses.dataclass(frozen=True)
+class Hardware:
+    """What the machine offers to a training.
+
+    Attributes:
+        num_gpus: GPUs that TensorFlow sees.
+        gpu_name: Name of the first GPU, or None.
+        compute_capability: Of the first GPU as (major, minor), or None.
+        num_cores: Processor cores this process may use.
+        cpu_has_bf16: Whether the processor multiplies bfloat16 natively.
+    """
+
+    num_gpus: int = 0
+    gpu_name: str | None = None
+    compute_capability: tuple[int, int] | None = None
+    num_cores: int = 1
+    cpu_has_bf16: bool = False
+
+
+def find_hardware():
+    """Hardware of this machine, as TensorFlow sees it."""
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    details = tf.config.experimental.get_device_details(gpus[0]) if gpus else {}
+    return Hardware(
+        num_gpus=len(gpus),
+        gpu_name=details.get("device_name"),
+        compute_capability=details.get("compute_capability"),
+        num_cores=available_cores(),
+        cpu_has_bf16=_cpu_has_bf16(),
+    )
+
+
+def available_cores():
+    """Processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _cpu_has_bf16(path="/proc/cpuinfo"):
+    try:
+        flags = pathlib.Path(path).read_text(errors="replace")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def make_strategy(name):
+    """Strategy called `name` ("none" or "mirrored") as `tf.distribute` knows it."""
+    import tensorflow as tf
+
+    if name == "mirrored":
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+def replicas_in_sync():
+    """Replicas that the current strategy runs; 1 without one or off TensorFlow."""
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def mean_over_replicas(tensors):
+    """List of tensors averaged over all replicas; None entries stay."""
+    import tensorflow as tf
+
+    if replicas_in_sync() == 1:
+        return list(tensors)
+    present = [t for t in tensors if t is not None]
+    context = tf.distribute.get_replica_context()
+    means = iter(context.all_reduce(tf.distribute.ReduceOp.MEAN, present))
+    return [None if t is None else next(means) for t in tensors]
+
+
+def update_each_replica(update, variables, arguments):
+    """Runs `update(variable, argument)` on every replica's own copy.
+
+    Every replica holds the same values, so the copies stay equal and nothing is sent.
+
+    Args:
+        update: Function of a `tf.Variable` and a tensor or variable.
+        variables: Keras variables to change.
+        arguments: Keras variables or tensors, one for each of `variables`.
+    """
+    import tensorflow as tf
+
+    pairs = [
+        (_native(variable), _native(argument))
+        for variable, argument in zip(variables, arguments, strict=True)
+    ]
+    if replicas_in_sync() == 1:
+        for variable, argument in pairs:
+            update(variable, argument)
+        return
+
+    def across(strategy, pairs):
+        for variable, argument in pairs:
+            strategy.extended.update(variable, update, args=(argument,), group=False)
+
+    tf.distribute.get_replica_context().merge_call(across, args=(pairs,))
+
+
+def _native(value):
+    return value.value if isinstance(value, keras.Variable) else value

@@ -1,0 +1,123 @@
+"""k-NN: do photos of one class lie next to each other?"""
+
+import numpy as np
+
+from dino_tf.analysis.neighbours import (
+    class_shares,
+    knn_accuracy,
+    mean_average_precision,
+    nearest,
+    rank_classes,
+)
+from dino_tf.errors import UserError
+from dino_tf.evaluate.features import extract_features
+from dino_tf.pipeline import evaluation_dataset
+
+
+def evaluate_knn(
+    backbone,
+    train_source,
+    test_source,
+    size,
+    k=(10, 20),
+    temperature=0.07,
+    max_train=None,
+    max_test=None,
+    batch_size=64,
+):
+    """Classify test photos by a weighted vote of the nearest training photos.
+
+    Args:
+        backbone: (B, H, W, 3) normalised float -> (B, D).
+        train_source: labelled photos that vote.
+        test_source: labelled photos that are judged, of the same classes.
+        size: side of the central square that the backbone sees, in pixels.
+        k: numbers of neighbours, each giving its own numbers.
+        temperature: of the votes; see `dino_tf.analysis.neighbours`.
+        max_train: take so many training photos, spread evenly; None takes all.
+        max_test: take so many test photos, spread evenly; None takes all.
+        batch_size: photos in one forward pass.
+
+    Returns:
+        Percentages. Where every photo has exactly one label: `knn/top1_k20` and
+        `knn/top5_k20` for k of 20. Else the mean average precision of the classes:
+        `knn/map_k20`.
+
+    Raises:
+        UserError: a source has no labels, the classes differ, or there are fewer
+            training photos than neighbours.
+
+    Reference:
+        facebookresearch/dino, eval_knn.py.
+    """
+    if tuple(train_source.class_names) != tuple(test_source.class_names):
+        raise UserError(
+            f"k-NN received the classes of {train_source.name!r} and of "
+            f"{test_source.name!r}; allowed: two sources of the same classes"
+        )
+    chosen = [spread(len(train_source), max_train), spread(len(test_source), max_test)]
+    for source, places in zip((train_source, test_source), chosen, strict=True):
+        if not any(source.labels(int(i)) for i in places):
+            raise UserError(
+                f"{source.name!r} has no labels; k-NN needs labelled photos"
+            )
+    train, train_labels = _embed(backbone, train_source, size, chosen[0], batch_size)
+    test, test_labels = _embed(backbone, test_source, size, chosen[1], batch_size)
+    judge = _accuracy if _single(train_labels + test_labels) else _precision
+    classes = len(train_source.class_names)
+    similarities, indices = nearest(train, test, max(k))
+    numbers = {}
+    for n in k:
+        neighbours = similarities[:, :n], indices[:, :n]
+        numbers |= judge(
+            n, *neighbours, train_labels, test_labels, temperature, classes
+        )
+    return numbers
+
+
+def spread(count, most):
+    """int64 indices of at most `most` of `count` photos, evenly spaced."""
+    if most is None or most >= count:
+        return np.arange(count)
+    return np.arange(most) * count // most
+
+
+def _embed(backbone, source, size, chosen, batch_size):
+    dataset = evaluation_dataset(source, size, batch_size, indices=chosen)
+    features, indices = extract_features(backbone, dataset)
+    return features, [source.labels(int(i)) for i in indices]
+
+
+def _single(labels):
+    return all(len(label) == 1 for label in labels)
+
+
+def _accuracy(
+    k, similarities, indices, train_labels, test_labels, temperature, classes
+):
+    train_labels, test_labels = (
+        np.array(train_labels)[:, 0],
+        np.array(test_labels)[:, 0],
+    )
+    voters = train_labels[indices]
+    top1, top5 = knn_accuracy(
+        rank_classes(similarities, voters, temperature, classes), test_labels
+    )
+    return {f"knn/top1_k{k}": top1, f"knn/top5_k{k}": top5}
+
+
+def _precision(
+    k, similarities, indices, train_labels, test_labels, temperature, classes
+):
+    targets = multi_hot(train_labels, classes)
+    scores = class_shares(similarities, indices, targets, temperature)
+    precision = mean_average_precision(scores, multi_hot(test_labels, classes))
+    return {f"knn/map_k{k}": precision}
+
+
+def multi_hot(labels, classes):
+    """float32 (N, classes): one where a photo has a label."""
+    targets = np.zeros((len(labels), classes), np.float32)
+    for row, label in zip(targets, labels, strict=True):
+        row[list(label)] = 1
+    return targets

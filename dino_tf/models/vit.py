@@ -1,0 +1,228 @@
+"""Vision Transformer as DINO trains it, for images of any size.
+
+Layers carry the published names, so that `blocks.0/attn/qkv/kernel` is the published
+`blocks.0.attn.qkv.weight`: importing weights is renaming and transposing.
+"""
+
+import keras
+from keras import ops
+
+from dino_tf.models.block import INITIAL_STD, Block, PatchEmbed, layer_norm
+from dino_tf.models.pos_embed import grid_matrices
+
+
+@keras.saving.register_keras_serializable(package="dino_tf")
+class VisionTransformer(keras.Model):
+    """Vision Transformer for normalised images (B, H, W, 3) -> CLS features (B, D).
+
+    One set of weights serves every image size that the patch divides: the position
+    table is interpolated to the grid at hand.
+
+    Args:
+        embed_dim: Width D of the tokens; `num_heads` divides it.
+        depth: Number of blocks.
+        num_heads: Attention heads (published networks have 64 channels a head).
+        patch_size: Side of a patch in pixels.
+        image_size: Side, or (H, W), that the position table is made for, in pixels.
+        mlp_ratio: Width of the hidden MLP layer over D.
+        drop_path_rate: Chance to drop the last block's branches; earlier blocks
+            have proportionally less, the first none. In [0, 1).
+        num_registers: Learnt tokens between CLS and patches, without position
+            (Darcet et al. 2023, arXiv 2309.16588).
+        seed: Seed of the drop path; None draws one.
+
+    Raises:
+        ValueError: For sizes that do not divide one another.
+
+    Reference:
+        Caron et al. 2021, section 3.2; facebookresearch/dino,
+        `vision_transformer.py`.
+    """
+
+    def __init__(
+        self,
+        embed_dim=384,
+        depth=12,
+        num_heads=6,
+        patch_size=16,
+        image_size=224,
+        mlp_ratio=4.0,
+        drop_path_rate=0.0,
+        num_registers=0,
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        size = (image_size,) * 2 if isinstance(image_size, int) else tuple(image_size)
+        if embed_dim % num_heads:
+            raise ValueError(
+                f"embed_dim={embed_dim} is not a multiple of num_heads={num_heads}"
+            )
+        if not 0.0 <= drop_path_rate < 1.0:
+            raise ValueError(f"drop_path_rate={drop_path_rate}: expected 0 <= rate < 1")
+        self.embed_dim, self.depth, self.num_heads = embed_dim, depth, num_heads
+        self.patch_size, self.image_size, self.mlp_ratio = patch_size, size, mlp_ratio
+        self.drop_path_rate, self.num_registers = drop_path_rate, num_registers
+        self.seed = seed
+        self.grid = self.grid_of(size)
+        policy = self.dtype_policy
+        self.patch_embed = PatchEmbed(
+            patch_size, embed_dim, name="patch_embed", dtype=policy
+        )
+        self.blocks = [
+            Block(
+                embed_dim,
+                num_heads,
+                mlp_ratio,
+                drop_path_rate * i / max(depth - 1, 1),
+                name=f"blocks.{i}",
+                dtype=policy,
+            )
+            for i in range(depth)
+        ]
+        self.norm = layer_norm("norm")
+
+    @property
+    def num_prefix_tokens(self):
+        """Tokens before the first patch: CLS and the registers."""
+        return 1 + self.num_registers
+
+    def grid_of(self, size):
+        """(h, w) patches of an image of (H, W) pixels; ValueError if they don't fit."""
+        height, width = size
+        if not height or not width or height % self.patch_size or width % self.patch_size:
+            raise ValueError(
+                f"image size {height} x {width} is not a positive multiple of "
+                f"patch_size={self.patch_size}"
+            )
+        return height // self.patch_size, width // self.patch_size
+
+    def build(self, input_shape=None):
+        dim, (rows, columns) = self.embed_dim, self.grid
+        self.cls_token = self._token_weight("cls_token", 1)
+        self.pos_embed = self._token_weight("pos_embed", rows * columns + 1)
+        if self.num_registers:
+            self.register_tokens = self._token_weight(
+                "register_tokens", self.num_registers
+            )
+        self.patch_embed.build((None, *self.image_size, 3))
+        for block in self.blocks:
+            block.build((None, None, dim))
+        self.norm.build((None, None, dim))
+        self.built = True
+
+    def _token_weight(self, name, count):
+        # Kept in float32 (no autocast), so that interpolation loses nothing.
+        normal = keras.initializers.TruncatedNormal(stddev=INITIAL_STD)
+        shape = (1, count, self.embed_dim)
+        return self.add_weight(shape, normal, name=name, autocast=False)
+
+    def position_table(self, grid):
+        """Position embedding (1, 1 + h * w, D) for a grid of (h, w) patches."""
+        matrices = grid_matrices(self.grid, tuple(grid))
+        table = ops.convert_to_tensor(self.pos_embed)
+        if matrices is None:
+            return table
+        rows, columns = (ops.convert_to_tensor(m, table.dtype) for m in matrices)
+        patches = ops.reshape(table[0, 1:], (*self.grid, self.embed_dim))
+        patches = ops.tensordot(rows, patches, axes=1)
+        patches = ops.einsum("xw,hwd->hxd", columns, patches)
+        patches = ops.reshape(patches, (1, grid[0] * grid[1], self.embed_dim))
+        return ops.concatenate([table[:, :1], patches], axis=1)
+
+    def _tokens(self, images):
+        """Tokens (B, prefix + h * w, D) that enter the first block."""
+        grid = self.grid_of(images.shape[1:3])
+        patches = ops.cast(self.patch_embed(images), "float32")
+        patches = ops.reshape(patches, (-1, grid[0] * grid[1], self.embed_dim))
+        table = self.position_table(grid)
+        parts = [self.cls_token + table[:, :1]]
+        if self.num_registers:
+            parts.append(ops.convert_to_tensor(self.register_tokens))
+        shape = (ops.shape(images)[0], self.num_prefix_tokens, self.embed_dim)
+        prefix = ops.broadcast_to(ops.concatenate(parts, axis=1), shape)
+        return ops.concatenate([prefix, patches + table[:, 1:]], axis=1)
+
+    def call(self, images, training=False):
+        x = self._tokens(images)
+        for block in self.blocks[:-1]:
+            x = block(x, training=training)
+        x = self.blocks[-1](x, training=training, cls_only=True)
+        return self.norm(x)[:, 0]
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.embed_dim)
+
+    def extract(self, images, names=("cls",)):
+        """Named intermediate results of the last block, in inference mode.
+
+        Args:
+            images: (B, H, W, 3) normalised float.
+            names: Any of "cls" (B, D) and "tokens" (B, N, D), both after the final
+                norm; "attention" (B, heads, N, N) float32; "keys", "queries",
+                "values" (B, N, D), heads side by side. N counts CLS, registers,
+                then the patches row by row.
+
+        Returns:
+            Dictionary of the results asked for.
+
+        Raises:
+            ValueError: For an unknown name.
+        """
+        known = ("cls", "tokens", "attention", "keys", "queries", "values")
+        unknown = sorted(set(names) - set(known))
+        if unknown:
+            raise ValueError(f"unknown names {unknown}: expected some of {known}")
+        x = self._cast_tokens(images)
+        for block in self.blocks[:-1]:
+            x = block(x, training=False)
+        last, found = self.blocks[-1], {}
+        if set(names) & {"attention", "keys", "queries", "values"}:
+            queries, keys, values = last.attn.project(last.norm1(x))
+            found = {"queries": queries, "keys": keys, "values": values}
+            if "attention" in names:
+                found["attention"] = last.attn.weights_of(queries, keys)
+        if set(names) & {"cls", "tokens"}:
+            tokens = self.norm(last(x, training=False))
+            found |= {"tokens": tokens, "cls": tokens[:, 0]}
+        return {name: found[name] for name in names}
+
+    def intermediate_tokens(self, images, n=1):
+        """Tokens of the last `n` blocks, first to last, each after the final norm.
+
+        Args:
+            images: (B, H, W, 3) normalised float.
+            n: Number of blocks, 1 to `depth`.
+
+        Returns:
+            List of `n` tensors (B, N, D).
+
+        Raises:
+            ValueError: For `n` outside 1 to `depth`.
+        """
+        if not 1 <= n <= self.depth:
+            raise ValueError(f"n={n}: expected 1 to depth={self.depth}")
+        x, outputs = self._cast_tokens(images), []
+        for i, block in enumerate(self.blocks):
+            x = block(x, training=False)
+            if i >= self.depth - n:
+                outputs.append(self.norm(x))
+        return outputs
+
+    def _cast_tokens(self, images):
+        images = ops.cast(ops.convert_to_tensor(images), self.compute_dtype)
+        return self._tokens(images)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "embed_dim": self.embed_dim,
+            "depth": self.depth,
+            "num_heads": self.num_heads,
+            "patch_size": self.patch_size,
+            "image_size": list(self.image_size),
+            "mlp_ratio": self.mlp_ratio,
+            "drop_path_rate": self.drop_path_rate,
+            "num_registers": self.num_registers,
+            "seed": self.seed,
+        }

@@ -1,0 +1,178 @@
+"""AdamW, SGD and LARS with the published rules and scheduled weight decay.
+
+Learning rate and weight decay may each be a number or a schedule of the step; both
+read `optimizer.iterations`. Biases and other one-dimensional variables are never
+decayed. Gradients are averaged over replicas by `DINO.train_step`, before clipping.
+
+A gradient that is zero in every place is a parameter that is frozen: it is left
+alone entirely, decay and velocity included, as PyTorch leaves a missing gradient.
+"""
+
+import keras
+from keras import ops
+
+
+class _ScheduledDecay:
+    """Mixin: `weight_decay` as a schedule; gradients come in already reduced."""
+
+    reduces_gradients = False
+
+    def __init__(self, learning_rate, weight_decay=0.0, **kwargs):
+        super().__init__(learning_rate=learning_rate, weight_decay=0.0, **kwargs)
+        self.weight_decay = weight_decay
+
+    @property
+    def weight_decay(self):
+        """Weight decay at the current step."""
+        if callable(self._decay_schedule):
+            return self._decay_schedule(self.iterations)
+        return self._decay_schedule
+
+    @weight_decay.setter
+    def weight_decay(self, value):
+        self._decay_schedule = value
+
+    def _apply_weight_decay(self, variables):
+        """Nothing: `update_step` decays, where it can see a frozen gradient."""
+
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        return grads_and_vars
+
+    def _decay_of(self, gradient, variable):
+        """Weight decay for `variable`; 0 where it is excluded or frozen."""
+        if len(variable.shape) <= 1:
+            return 0.0
+        active = ops.cast(ops.any(ops.not_equal(gradient, 0)), variable.dtype)
+        return ops.cast(self.weight_decay, variable.dtype) * active
+
+    def get_config(self):
+        config = super().get_config()
+        schedule = self._decay_schedule
+        if callable(schedule):
+            schedule = keras.saving.serialize_keras_object(schedule)
+        return {**config, "weight_decay": schedule}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        for key in ("learning_rate", "weight_decay"):
+            if isinstance(config.get(key), dict):
+                config[key] = keras.saving.deserialize_keras_object(
+                    config[key], custom_objects=custom_objects
+                )
+        return cls(**config)
+
+
+@keras.saving.register_keras_serializable(package="dino_tf")
+class AdamW(_ScheduledDecay, keras.optimizers.AdamW):
+    """AdamW with decoupled, scheduled decay: `p *= 1 - lr * wd` before the step.
+
+    Args:
+        learning_rate: Number or schedule.
+        weight_decay: Number or schedule.
+        epsilon: Added to the root of the second moment.
+        **kwargs: As for `keras.optimizers.AdamW`.
+
+    Reference:
+        Loshchilov and Hutter 2019, arXiv 1711.05101; `torch.optim.AdamW`.
+    """
+
+    def __init__(self, learning_rate=5e-4, weight_decay=0.04, epsilon=1e-8, **kwargs):
+        super().__init__(learning_rate, weight_decay, epsilon=epsilon, **kwargs)
+
+    def update_step(self, gradient, variable, learning_rate):
+        decay = self._decay_of(gradient, variable)
+        rate = ops.cast(learning_rate, variable.dtype)
+        self.assign(variable, variable * (1.0 - rate * decay))
+        super().update_step(gradient, variable, learning_rate)
+
+
+class _Momentum(_ScheduledDecay, keras.optimizers.Optimizer):
+    """Velocity `u = momentum * u + g`, step `p -= lr * u` (PyTorch's order)."""
+
+    def __init__(self, learning_rate, weight_decay, momentum, name, **kwargs):
+        super().__init__(learning_rate, weight_decay, name=name, **kwargs)
+        self.momentum = momentum
+
+    def build(self, variables):
+        if self.built:
+            return
+        super().build(variables)
+        self._velocities = self.add_optimizer_variables(variables, "velocity")
+
+    def update_step(self, gradient, variable, learning_rate):
+        velocity = self._velocities[self._get_variable_index(variable)]
+        direction = self.direction(ops.cast(gradient, variable.dtype), variable)
+        self.assign(velocity, velocity * self.momentum + direction)
+        rate = ops.cast(learning_rate, variable.dtype)
+        self.assign_sub(variable, rate * velocity)
+
+    def direction(self, gradient, variable):
+        """What is added to the velocity: here the gradient and coupled decay."""
+        return gradient + variable * self._decay_of(gradient, variable)
+
+    def get_config(self):
+        return {**super().get_config(), "momentum": self.momentum}
+
+
+@keras.saving.register_keras_serializable(package="dino_tf")
+class SGD(_Momentum):
+    """SGD with momentum; the decay is added to the gradient.
+
+    Args:
+        learning_rate: Number or schedule.
+        weight_decay: Number or schedule.
+        momentum: Share of the velocity kept, in [0, 1).
+
+    Reference:
+        `torch.optim.SGD`, as facebookresearch/dino uses it.
+    """
+
+    def __init__(
+        self, learning_rate=0.1, weight_decay=0.0, momentum=0.9, name="sgd", **kwargs
+    ):
+        super().__init__(learning_rate, weight_decay, momentum, name, **kwargs)
+
+
+@keras.saving.register_keras_serializable(package="dino_tf")
+class LARS(_Momentum):
+    """SGD whose step for each variable is scaled to the variable's own length.
+
+    Args:
+        learning_rate: Number or schedule.
+        weight_decay: Number or schedule, added to the gradient.
+        momentum: Share of the velocity kept, in [0, 1).
+        eta: Trust coefficient.
+
+    Reference:
+        You et al. 2017, arXiv 1708.03888; facebookresearch/dino, `utils.py`, `LARS`
+        (one-dimensional variables are neither decayed nor scaled).
+    """
+
+    def __init__(
+        self,
+        learning_rate=0.1,
+        weight_decay=0.0,
+        momentum=0.9,
+        eta=0.001,
+        name="lars",
+        **kwargs,
+    ):
+        super().__init__(learning_rate, weight_decay, momentum, name, **kwargs)
+        self.eta = eta
+
+    def direction(self, gradient, variable):
+        gradient = super().direction(gradient, variable)
+        if len(variable.shape) <= 1:
+            return gradient
+        length = ops.sqrt(ops.sum(ops.square(variable)))
+        size = ops.sqrt(ops.sum(ops.square(gradient)))
+        usable = ops.logical_and(length > 0, size > 0)
+        trust = self.eta * length / ops.where(usable, size, ops.ones_like(size))
+        return gradient * ops.where(usable, trust, ops.ones_like(trust))
+
+    def get_config(self):
+        return {**super().get_config(), "eta": self.eta}
+
+
+OPTIMIZERS = {"adamw": AdamW, "sgd": SGD, "lars": LARS}

@@ -1,0 +1,300 @@
+"""The automatic recipe: what is left open is chosen from the data and the machine.
+
+Pure: `resolve` knows only its arguments, and gives a reason for every choice.
+"""
+
+import copy
+import math
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from dino_tf import checks, settings
+from dino_tf.config import Config
+
+LARGE_DATA = 100_000
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of data and machine before training.
+
+    Args:
+        num_photos: photos to train on, at least 1.
+        num_gpus: GPUs that TensorFlow sees.
+        gpu_name: name of the first of them, or None.
+        compute_capability: CUDA's (major, minor) of the weakest of them, or None.
+        gpu_memory_gb: memory of the smallest of them in GB, None where unknown.
+        num_cores: CPU cores that this process may use.
+        cpu_has_bf16: the CPU multiplies bfloat16 matrices (AMX or AVX-512 BF16).
+        memory_gb: main memory that this process may use, None where unknown.
+        num_cpu_devices: logical CPU devices of TensorFlow, more than 1 in tests.
+    """
+
+    num_photos: int
+    num_gpus: int = 0
+    gpu_name: str | None = None
+    compute_capability: tuple[int, int] | None = None
+    gpu_memory_gb: float | None = None
+    num_cores: int = 1
+    cpu_has_bf16: bool = False
+    memory_gb: float | None = None
+    num_cpu_devices: int = 1
+
+
+def choose_preset(facts, data):
+    """Preset for a machine and a data SPEC (not `auto`), and the reason.
+
+    Returns:
+        Tuple (name in `presets.PRESETS`, one sentence).
+    """
+    if data == "scenes":
+        return "quickstart", "the built-in scenes are made for it"
+    if not facts.num_gpus:
+        return "voc2007_cpu", "no GPU is seen, so small crops and a small network"
+    if facts.num_photos >= LARGE_DATA:
+        return "imagenet_vanilla", f"{_gpu(facts)} and {facts.num_photos:,} photos"
+    return "voc2007", f"{_gpu(facts)}, so the published crops and ViT-S"
+
+
+def num_replicas(config, facts):
+    """Devices that share a batch, for a resolved `run.strategy`."""
+    if config.run.strategy == "none":
+        return 1
+    return max(facts.num_gpus or facts.num_cpu_devices, 1)
+
+
+def gigabytes_per_photo(config):
+    """Estimate of the memory that training takes for each photo of a batch.
+
+    32 numbers for every token, block and channel, fitted to the published 15.4 GB for
+    64 photos of 2 x 224 and 10 x 96 pixels, ViT-S/16, half precision.
+
+    Reference:
+        Caron et al. 2021, arXiv 2104.14294, table 8.
+    """
+    width, depth, _ = checks.network(config)
+    views, patch = config.views, config.model.patch_size
+    tokens = 2 * ((views.global_size // patch) ** 2 + 1)
+    tokens += views.num_local * ((views.local_size // patch) ** 2 + 1)
+    size = 4 if config.run.precision == "float32" else 2
+    return 32 * size * tokens * depth * width / 1e9
+
+
+def resolve(config, facts):
+    """Fills in everything automatic and refuses what contradicts itself.
+
+    Args:
+        config: `Config`, its preset already applied (`presets.apply_preset`).
+        facts: `Facts`.
+
+    Returns:
+        Tuple (new `Config`, reasons): `reasons` maps the dotted key of every value
+        chosen here to one sentence.
+
+    Raises:
+        UserError: one line about the first value that is not allowed.
+    """
+    resolved = copy.deepcopy(config)
+    for key, value in settings.check(Config, config.flatten()).items():
+        settings.assign(resolved, key, value)
+    checks.check_values(resolved)
+    reasons = {}
+    for key, rule in RULES.items():
+        if settings.value_of(resolved, key) in (None, "auto"):
+            value, reasons[key] = rule(resolved, facts)
+            settings.assign(resolved, key, value)
+    checks.check_together(resolved, facts, num_replicas(resolved, facts))
+    return resolved, reasons
+
+
+def describe(config, reasons):
+    """Table of all settings in 80 columns, with the reasons of automatic ones."""
+    lines, open_section = [], ""
+    for key, value in config.flatten().items():
+        section, _, name = key.rpartition(".")
+        if section != open_section:
+            lines.append(section)
+            open_section = section
+        text = _yaml(value) + (f" - {reasons[key]}" if key in reasons else "")
+        start = f"{'  ' if section else ''}{name}"
+        lines += textwrap.wrap(
+            text,
+            80,
+            initial_indent=f"{start:<29}",
+            subsequent_indent=" " * 31,
+            break_on_hyphens=False,
+        )
+    return "\n".join(lines)
+
+
+def write_yaml(config, reasons, path):
+    """Writes a configuration, each reason as a comment above its value.
+
+    `Config.from_yaml` reads it back.
+
+    Args:
+        config: `Config`.
+        reasons: dotted keys and sentences, as from `resolve`.
+        path: file to write.
+    """
+    lines, open_section = [], ""
+    for key, value in config.flatten().items():
+        section, _, name = key.rpartition(".")
+        if section != open_section:
+            lines.append(f"{section}:")
+            open_section = section
+        indent = "  " if section else ""
+        if key in reasons:
+            lines.append(f"{indent}# {reasons[key]}")
+        lines.append(f"{indent}{name}: {_yaml(value)}")
+    Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _yaml(value):
+    value = list(value) if isinstance(value, tuple) else value
+    text = yaml.safe_dump(value, default_flow_style=True, width=math.inf)
+    return text.removesuffix("...\n").strip()
+
+
+def _gpu(facts):
+    return f"{facts.num_gpus} GPU{'s' if facts.num_gpus > 1 else ''}"
+
+
+def _strategy(config, facts):
+    if facts.num_gpus > 1:
+        return "mirrored", f"{_gpu(facts)} share every batch"
+    return (
+        "none",
+        f"one device: {facts.gpu_name or 'a GPU' if facts.num_gpus else 'CPU'}",
+    )
+
+
+def _precision(config, facts):
+    if not facts.num_gpus:
+        if facts.cpu_has_bf16:
+            return "mixed_bfloat16", "this CPU multiplies bfloat16 matrices itself"
+        return "float32", "this CPU is no faster in half precision"
+    if facts.compute_capability is None:
+        return "float32", "the compute capability of the GPU is unknown"
+    name = "compute capability {}.{}".format(*facts.compute_capability)
+    if facts.compute_capability >= (8, 0):
+        return "mixed_bfloat16", f"{name} has fast bfloat16"
+    if facts.compute_capability >= (7, 0) and config.model.patch_size >= 16:
+        return "mixed_float16", f"{name} has fast float16, but no bfloat16"
+    return "float32", f"{name} with patches of {config.model.patch_size} pixels"
+
+
+def _xla(config, facts):
+    if facts.num_gpus:
+        return True, "fused kernels are worth the compile time on a GPU"
+    return False, "on a CPU it gains little, and the first step would wait for it"
+
+
+def _workers(config, facts):
+    return facts.num_cores, "one for each core"
+
+
+def _fits(config, facts):
+    memory = facts.gpu_memory_gb if facts.num_gpus else facts.memory_gb
+    if memory is None:
+        return math.inf
+    # The rest is for weights, photos that wait, and the error of the estimate.
+    return max(
+        (0.8 if facts.num_gpus else 0.5) * memory / gigabytes_per_photo(config), 1
+    )
+
+
+def _batch_size(config, facts):
+    replicas = num_replicas(config, facts)
+    unit = replicas * (config.optimizer.accumulate_steps or 1)
+    usual = 64 if facts.num_gpus else 32
+    # Eight updates an epoch at least, so that a small set trains at all.
+    most = min(usual, _fits(config, facts), max(facts.num_photos / 8 / unit, 1))
+    part = 2 ** int(math.log2(most))
+    limit = "usual on a GPU" if facts.num_gpus else "usual on a CPU"
+    if part < usual:
+        limit = f"the most for this memory and {facts.num_photos:,} photos"
+    return part * unit, f"{part} for each of {unit} parts, {limit}"
+
+
+def _accumulate_steps(config, facts):
+    share = config.pipeline.batch_size // num_replicas(config, facts)
+    fits = _fits(config, facts)
+    parts = [n for n in range(1, share + 1) if share % n == 0 and share / n <= fits]
+    steps = parts[0] if parts else 1
+    part = f"{max(share, 1) // steps} photos at a time"
+    return steps, f"{part} fit each device's memory, by estimate"
+
+
+def _out_dim(config, facts):
+    power = round(math.log2(facts.num_photos))
+    out_dim = 2 ** min(max(power, 8), 16)
+    words = "near one prototype a photo, within 256 to 65536"
+    return out_dim, f"{facts.num_photos:,} photos: {words}"
+
+
+def _teacher_temp(config, facts):
+    start = config.loss.warmup_teacher_temp
+    if facts.num_photos < LARGE_DATA:
+        return start, f"{facts.num_photos:,} photos are few: it stays where it starts"
+    return max(start, 0.07), "the published end for large sets"
+
+
+def _warmup_teacher_temp_epochs(config, facts):
+    if config.loss.teacher_temp == config.loss.warmup_teacher_temp:
+        return 0, "the teacher temperature does not change"
+    epochs = min(30, config.run.schedule_epochs * 3 // 10)
+    return epochs, f"30, but at most 3 of 10 in {config.run.schedule_epochs} epochs"
+
+
+def _warmup_epochs(config, facts):
+    epochs = round(min(10, config.run.schedule_epochs / 10), 2)
+    return epochs, f"10, but at most a tenth of {config.run.schedule_epochs} epochs"
+
+
+def _teacher_momentum(config, facts):
+    """Momentum of a running mean over `span` updates: 1 - 1 / span.
+
+    Spans of 250 updates at batch 1024 and 2000 at batch 256 are the published advice;
+    a power law joins them. In a short run the teacher must still forget its start.
+    """
+    batch = config.pipeline.batch_size
+    updates = config.run.schedule_epochs * (facts.num_photos // batch)
+    advised, short = 250 * (1024 / batch) ** 1.5, updates / 50
+    span = min(max(min(advised, short), 50), 2000)
+    cause = f"{updates:,} updates in all" if short < advised else f"batch {batch}"
+    return round(1 - 1 / span, 4), f"the teacher averages {span:.0f} updates: {cause}"
+
+
+def _schedule_epochs(config, facts):
+    return config.run.epochs, "the schedules end with the run"
+
+
+def _attention_every(config, facts):
+    return max(config.run.epochs // 10, 1), "about ten times in a run"
+
+
+def _eval_size(config, facts):
+    return config.views.global_size, "the size of the global crops"
+
+
+# In this order: later rules read what earlier ones chose.
+RULES = {
+    "run.schedule_epochs": _schedule_epochs,
+    "run.strategy": _strategy,
+    "run.precision": _precision,
+    "run.xla": _xla,
+    "run.attention_every": _attention_every,
+    "run.eval_size": _eval_size,
+    "pipeline.workers": _workers,
+    "pipeline.batch_size": _batch_size,
+    "optimizer.accumulate_steps": _accumulate_steps,
+    "optimizer.warmup_epochs": _warmup_epochs,
+    "optimizer.teacher_momentum": _teacher_momentum,
+    "head.out_dim": _out_dim,
+    "loss.teacher_temp": _teacher_temp,
+    "loss.warmup_teacher_temp_epochs": _warmup_teacher_temp_epochs,
+}

@@ -1,0 +1,184 @@
+"""Dataclasses as settings: dotted keys, types checked by jsonargparse, YAML.
+
+A settings class is a dataclass whose fields are made by `setting`, or are sections:
+settings classes themselves. A dotted key names a field in a section: `head.out_dim`.
+"""
+
+import dataclasses
+import difflib
+import functools
+import re
+import types
+import typing
+from pathlib import Path
+
+import jsonargparse
+import yaml
+
+from dino_tf.errors import UserError
+
+
+def setting(default, doc):
+    """Dataclass field with a default and the text that `--help` shows."""
+    return dataclasses.field(default=default, metadata={"doc": doc})
+
+
+def sections_of(kind):
+    """Names and classes of the sections of a settings class."""
+    fields = dataclasses.fields(kind)
+    return {f.name: f.type for f in fields if dataclasses.is_dataclass(f.type)}
+
+
+def fields_of(kind):
+    """Dictionary from every dotted key of a settings class to its field."""
+    flat = {f.name: f for f in dataclasses.fields(kind) if "doc" in f.metadata}
+    for name, section in sections_of(kind).items():
+        flat |= {f"{name}.{key}": field for key, field in fields_of(section).items()}
+    return flat
+
+
+def value_of(values, key):
+    """Value of a dotted key of an object."""
+    return functools.reduce(getattr, key.split("."), values)
+
+
+def assign(values, key, value):
+    """Sets a dotted key of an object."""
+    section, _, name = key.rpartition(".")
+    setattr(value_of(values, section) if section else values, name, value)
+
+
+def nest(flat):
+    """Dictionary of sections from one of dotted keys."""
+    nested = {}
+    for key, value in flat.items():
+        section, _, name = key.rpartition(".")
+        inner = nested.setdefault(section, {}) if section else nested
+        inner[name] = value
+    return nested
+
+
+def flatten(kind, values):
+    """Dictionary of dotted keys from one of nested or dotted keys, all of them known.
+
+    Raises:
+        UserError: a key is unknown, or a section holds no settings.
+    """
+    flat, sections = {}, sections_of(kind)
+    for name, value in values.items():
+        if name not in sections:
+            flat[str(name)] = value
+        elif isinstance(value, dict):
+            flat |= {f"{name}.{key}": item for key, item in value.items()}
+        elif value is not None:
+            raise UserError(f"{name}: got {value!r}, allowed is a section of settings")
+    known = fields_of(kind)
+    for key in flat:
+        if key not in known:
+            raise UserError(f"unknown setting {key!r}; {nearest(key, known)}")
+    return flat
+
+
+def read_yaml(kind, path):
+    """Dictionary of dotted keys from a YAML file.
+
+    Raises:
+        UserError: no such file, no YAML, or other than known settings in it.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise UserError(f"{path}: allowed is a YAML file; {reason}") from error
+    if values is not None and not isinstance(values, dict):
+        raise UserError(
+            f"{path}: allowed are lines like 'data: scenes', got {values!r}"
+        )
+    try:
+        return flatten(kind, values or {})
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def check(kind, flat):
+    """The same dictionary with every value in the type of its field.
+
+    Raises:
+        UserError: a value cannot be read as that type.
+    """
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    add_settings(parser, kind)
+    known = fields_of(kind)
+    for key, value in flat.items():
+        if value is None and type(None) not in typing.get_args(known[key].type):
+            raise wrong_value(key, known[key], value)
+    try:
+        checked = parser.parse_object(nest(flat))
+    except jsonargparse.ArgumentError as error:
+        key = key_in(error)
+        raise wrong_value(key, known[key], flat[key]) from error
+    return {key: value_of(checked, key) for key in flat}
+
+
+def key_in(error):
+    """Dotted key that an error of jsonargparse is about, or None."""
+    found = re.match(r'Parser key "([^"]+)"', str(error))
+    return found.group(1) if found else None
+
+
+def wrong_value(key, field, value):
+    """The `UserError` for a value that the field's type does not allow."""
+    return UserError(f"{key}: got {value!r}, allowed: {allowed(field.type)}")
+
+
+def allowed(kind):
+    """What may be written for a type, in words."""
+    if typing.get_origin(kind) is typing.Literal:
+        return ", ".join(typing.get_args(kind))
+    if typing.get_origin(kind) is tuple:
+        example = ["0.4", "0.5", "0.6"][: len(typing.get_args(kind))]
+        return f"{len(example)} numbers, as in [{','.join(example)}]"
+    if isinstance(kind, types.UnionType):
+        return f"{allowed(typing.get_args(kind)[0])}, or null (automatic)"
+    words = {int: "a whole number", float: "a number", bool: "true or false"}
+    return words.get(kind, "text")
+
+
+def nearest(name, known):
+    """'did you mean ...?' with the known name most like `name`.
+
+    The last part of a dotted name counts alone where the whole name has no likeness:
+    `--epochs` is near `run.epochs`.
+    """
+    name, known = str(name), list(known)
+    ends = {key.rpartition(".")[2]: key for key in reversed(known)}
+    whole = difflib.get_close_matches(name, known, 1, 0.75)
+    end = difflib.get_close_matches(name.rpartition(".")[2], ends, 1, 0.75)
+    best = whole or [ends[key] for key in end]
+    best = best or difflib.get_close_matches(name, known, 1, 0.0)
+    return f"did you mean {best[0]}?"
+
+
+def add_settings(parser, kind):
+    """Adds every field of a settings class as an option, each section as a group.
+
+    Args:
+        parser: `jsonargparse.ArgumentParser`.
+        kind: settings class; the field docs become the help.
+    """
+    groups = {
+        name: parser.add_argument_group(f"{name}: {_first_line(section)}")
+        for name, section in sections_of(kind).items()
+    }
+    for key, field in fields_of(kind).items():
+        group = groups.get(key.rpartition(".")[0], parser)
+        group.add_argument(
+            f"--{key}",
+            type=field.type,
+            default=field.default,
+            help=field.metadata["doc"],
+        )
+
+
+def _first_line(kind):
+    return kind.__doc__.partition("\n")[0].rstrip(".")
