@@ -9,6 +9,8 @@ import os
 import re
 import sys
 import textwrap
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import jsonargparse
 
@@ -34,9 +36,9 @@ ARGUMENTS = {
         },
         "--out": {
             "type": str,
-            "default": "result/attend",
             "metavar": "DIR",
-            "help": "folder for the pictures",
+            "help": "folder for the pictures; else attend/ of the run, or "
+            "result/attend",
         },
         "--size": {
             "type": int,
@@ -127,40 +129,49 @@ def _run(argv):
 
 def build_parser():
     """The whole command line as one `jsonargparse.ArgumentParser`."""
+    prog = os.path.basename(sys.argv[0]) or "dino-tf"
     parser = _parser(
-        usage="%(prog)s [train] [--preset NAME] [--data SPEC] [--section.key VALUE ...]"
-        "\n       %(prog)s {attend,data,presets} ...",
+        f"{prog} [train] [--preset NAME] [--data SPEC] [--section.key VALUE ...]\n"
+        f"       {prog} {{attend,data,presets}} ...",
         description="Self-supervised vision transformers (DINO) from your own photos.",
         epilog=EXAMPLES,
     )
     commands = parser.add_subcommands(required=False, metavar="COMMAND")
-    commands.add_subcommand("train", _train_parser(), help=COMMANDS["train"])
-    commands.add_subcommand("attend", _command("attend"), help=COMMANDS["attend"])
-    data = _parser(description=COMMANDS["data"])
+    commands.add_subcommand("train", _train_parser(prog), help=COMMANDS["train"])
+    attend = _command(f"{prog} attend PATH ... --weights SRC [--out DIR] ...", "attend")
+    commands.add_subcommand("attend", attend, help=COMMANDS["attend"])
+    data = _parser(f"{prog} data {{get,check}} ...", description=COMMANDS["data"])
     commands.add_subcommand("data", data, help=COMMANDS["data"])
-    actions = data.add_subcommands(dest="action", metavar="ACTION")
-    actions.add_subcommand("get", _command("data.get"), help="download VOC")
-    actions.add_subcommand("check", _command("data.check"), help="count and decode")
-    commands.add_subcommand("presets", _command("presets"), help=COMMANDS["presets"])
+    actions = data.add_subcommands(dest="action", metavar="")
+    get = _command(f"{prog} data get NAME [--data-dir DIR]", "data.get")
+    actions.add_subcommand("get", get, help="download PASCAL VOC")
+    check = _command(f"{prog} data check SPEC [--split SPLIT]", "data.check")
+    actions.add_subcommand("check", check, help="count the photos, decode them all")
+    listing = _command(f"{prog} presets", "presets")
+    commands.add_subcommand("presets", listing, help=COMMANDS["presets"])
     return parser
 
 
-def _parser(**kwargs):
+def _parser(usage, **kwargs):
     return jsonargparse.ArgumentParser(
-        exit_on_error=False, allow_abbrev=False, formatter_class=_Formatter, **kwargs
+        usage=usage,
+        exit_on_error=False,
+        allow_abbrev=False,
+        formatter_class=_Formatter,
+        **kwargs,
     )
 
 
-def _command(name):
-    parser = _parser(description=COMMANDS.get(name))
+def _command(usage, name):
+    parser = _parser(usage, description=COMMANDS.get(name))
     for argument, options in ARGUMENTS[name].items():
         parser.add_argument(argument, **options)
     return parser
 
 
-def _train_parser():
+def _train_parser(prog):
     parser = _parser(
-        usage="main.py [train] [--preset NAME] [--config FILE] [--section.key VALUE ...]",
+        f"{prog} [train] [--preset NAME] [--config FILE] [--section.key VALUE ...]",
         description=f"{COMMANDS['train']}.\nnull means automatic: the choice and its "
         "reason are printed at the start.",
     )
@@ -206,7 +217,107 @@ def _data_get(parsed):
     if parsed.name not in years:
         names = ", ".join(years)
         raise UserError(f"data get: got {parsed.name!r}, allowed: {names}")
-    from dino_tf.datasets.download import get_voc
+    from dino_tf.datasets.download import ProgressLine, get_voc
 
-    print(get_voc(years[parsed.name], parsed.data_dir, _Progress()))
+    print(get_voc(years[parsed.name], parsed.data_dir, ProgressLine(parsed.name)))
     return 0
+
+
+def _data_check(parsed):
+    from dino_tf.datasets import open_source
+
+    source = open_source(parsed.spec, parsed.split)
+    if source is None:
+        raise UserError(f"{parsed.spec}: got split {parsed.split!r}, allowed: train")
+    bad = _unreadable(source)
+    print(f"{len(source)} photos in {parsed.spec}, split {parsed.split}")
+    labels = Counter(k for i in range(len(source)) for k in source.labels(i))
+    for k, name in enumerate(source.class_names):
+        print(f"  {name:<20} {labels[k]}")
+    print(f"{len(bad)} unreadable ({len(bad) / len(source):.1%})")
+    for name in bad[:20]:
+        print(f"  {name}")
+    return 0
+
+
+def _unreadable(source):
+    """Names of the photos that the training could not decode."""
+    import tensorflow as tf
+
+    from dino_tf.transforms.image import decode
+
+    def problem(index):
+        try:
+            decode(source.image_bytes(index))
+        except (OSError, tf.errors.InvalidArgumentError):
+            return source.id(index)
+        return None
+
+    with ThreadPoolExecutor() as threads:
+        found = list(threads.map(problem, range(len(source))))
+    return [name for name in found if name]
+
+
+def _presets(parsed):
+    for name, preset in presets.PRESETS.items():
+        about = textwrap.wrap(
+            preset["about"],
+            80,
+            initial_indent=f"{name:<18}",
+            subsequent_indent=" " * 18,
+        )
+        print("\n".join(about))
+    return 0
+
+
+def _explain(error, argv):
+    """The `UserError` that says in one line what jsonargparse found."""
+    text = " ".join(str(error).split())
+    command = argv[0]
+    if command not in COMMANDS:
+        hint = settings.nearest(command, COMMANDS)
+        names = ", ".join(COMMANDS)
+        return UserError(f"no command {command!r}, allowed: {names}; {hint}")
+    unknown = re.match(r"[Uu]nrecognized arguments: (\S+)", text)
+    if unknown:
+        return _unknown_argument(unknown.group(1), argv)
+    key = (settings.key_in(error) or "").removeprefix(f"{command}.")
+    if key in FIELDS and command == "train":
+        return settings.wrong_value(key, FIELDS[key], _given_text(error))
+    kind = _options(argv).get(key.rpartition(".")[2], {}).get("type")
+    if kind:
+        words = f"got {_given_text(error)!r}, allowed: {settings.allowed(kind)}"
+        return UserError(f"--{key.rpartition('.')[2].replace('_', '-')}: {words}")
+    missing = re.match("the following arguments are required: (.*)", text)
+    if missing:
+        names = [name.rpartition(".")[2] for name in missing.group(1).split(", ")]
+        return UserError(f"{command}: missing are {', '.join(names)}; see --help")
+    if command == "data":
+        return UserError("data: allowed are get NAME, check SPEC; see --help")
+    return UserError(text.removeprefix("argument "))
+
+
+def _options(argv):
+    """Arguments of the command in `argv`, by the names that parsed values have."""
+    name = ".".join(argv[: 2 if argv[0] == "data" else 1])
+    named = ARGUMENTS.get(name, {}).items()
+    return {key.lstrip("-").replace("-", "_"): options for key, options in named}
+
+
+def _unknown_argument(argument, argv):
+    if not argument.startswith("-"):
+        return UserError(f"{argv[0]}: got {argument!r} too much; see --help")
+    name = argument.lstrip("-").partition("=")[0]
+    known = [*FIELDS, "config"] if argv[0] == "train" else _options(argv)
+    if not known:
+        return UserError(f"{argv[0]}: got --{name}, allowed: no option")
+    known = (
+        [option.replace("_", "-") for option in known] if argv[0] != "train" else known
+    )
+    hint = settings.nearest(name, known).replace("did you mean ", "did you mean --")
+    return UserError(f"unknown option --{name}; {hint}")
+
+
+def _given_text(error):
+    found = re.search(r"(?:Got value|Given value): (.*)", str(error))
+    return found.group(1).strip() if found else "a value of another type"

@@ -224,9 +224,10 @@ class Config:
     loss: Loss = dataclasses.field(default_factory=Loss)
     optimizer: Optimizer = dataclasses.field(default_factory=Optimizer)
     run: Run = dataclasses.field(default_factory=Run)
-
-    def __post_init__(self):
-        self.given = frozenset()
+    # A field, so that `dataclasses.replace` carries it over.
+    given: frozenset[str] = dataclasses.field(
+        default=frozenset(), repr=False, compare=False
+    )
 
     def flatten(self):
         """Dictionary from every dotted key to its value."""

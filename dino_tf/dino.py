@@ -196,7 +196,9 @@ class DINO(keras.Model):
         split = [_split_batch(v, parts) for v in (global_views, local_views)]
 
         def one_part(index, totals):
-            part = self._compute_part(split[0][index], split[1][index], step, loss_scale)
+            part = self._compute_part(
+                split[0][index], split[1][index], step, loss_scale
+            )
             sums = tf.nest.map_structure(lambda a, b: a + b / parts, totals, part)
             return index + 1, sums
 

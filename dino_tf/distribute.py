@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import subprocess
 
 import keras
 
@@ -14,16 +15,22 @@ class Hardware:
     Attributes:
         num_gpus: GPUs that TensorFlow sees.
         gpu_name: Name of the first GPU, or None.
-        compute_capability: Of the first GPU as (major, minor), or None.
+        compute_capability: Lowest of the GPUs as (major, minor), or None.
+        gpu_memory_gb: Memory of the smallest GPU in GB, or None where unknown.
         num_cores: Processor cores this process may use.
         cpu_has_bf16: Whether the processor multiplies bfloat16 natively.
+        memory_gb: Main memory that this process may use in GB, or None.
+        num_cpu_devices: Logical CPU devices of TensorFlow.
     """
 
     num_gpus: int = 0
     gpu_name: str | None = None
     compute_capability: tuple[int, int] | None = None
+    gpu_memory_gb: float | None = None
     num_cores: int = 1
     cpu_has_bf16: bool = False
+    memory_gb: float | None = None
+    num_cpu_devices: int = 1
 
 
 def find_hardware():
@@ -31,14 +38,45 @@ def find_hardware():
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
-    details = tf.config.experimental.get_device_details(gpus[0]) if gpus else {}
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    capabilities = [d.get("compute_capability") for d in details]
+    known = bool(gpus) and all(capabilities)
     return Hardware(
         num_gpus=len(gpus),
-        gpu_name=details.get("device_name"),
-        compute_capability=details.get("compute_capability"),
+        gpu_name=details[0].get("device_name") if gpus else None,
+        compute_capability=min(capabilities) if known else None,
+        gpu_memory_gb=_gpu_memory_gb(),
         num_cores=available_cores(),
         cpu_has_bf16=_cpu_has_bf16(),
+        memory_gb=_memory_gb(),
+        num_cpu_devices=len(tf.config.list_logical_devices("CPU")),
     )
+
+
+def _gpu_memory_gb():
+    # TensorFlow tells what it uses, not what there is.
+    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        answer = subprocess.run(
+            query, capture_output=True, text=True, timeout=10, check=True
+        )
+        return min(float(line) for line in answer.stdout.splitlines()) / 1024
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+
+
+def _memory_gb():
+    """Main memory in GB, less where a control group allows less."""
+    sizes = []
+    for path in ("/sys/fs/cgroup/memory.max", "/proc/meminfo"):
+        try:
+            text = pathlib.Path(path).read_text()
+        except OSError:
+            continue
+        number = text.split()[1 if path.endswith("meminfo") else 0]
+        if number.isdigit():
+            sizes.append(int(number) / (1e6 if path.endswith("meminfo") else 1e9))
+    return min(sizes) if sizes else None
 
 
 def available_cores():

@@ -24,13 +24,13 @@ class _ScheduledDecay:
     @property
     def weight_decay(self):
         """Weight decay at the current step."""
-        if callable(self._decay_schedule):
-            return self._decay_schedule(self.iterations)
-        return self._decay_schedule
+        if callable(self.decay_schedule):
+            return self.decay_schedule(self.iterations)
+        return self.decay_schedule
 
     @weight_decay.setter
     def weight_decay(self, value):
-        self._decay_schedule = value
+        self.decay_schedule = value
 
     def _apply_weight_decay(self, variables):
         """Nothing: `update_step` decays, where it can see a frozen gradient."""
@@ -47,7 +47,7 @@ class _ScheduledDecay:
 
     def get_config(self):
         config = super().get_config()
-        schedule = self._decay_schedule
+        schedule = self.decay_schedule
         if callable(schedule):
             schedule = keras.saving.serialize_keras_object(schedule)
         return {**config, "weight_decay": schedule}

@@ -45,7 +45,6 @@ PRESETS = {
         "photos. Not yet run.",
         "data": "voc2007",
         "optimizer": {"lr": 2e-3},
-        "run": {"epochs": 100},
     },
     "imagenet": {
         "about": "16 GPUs of 2021 for 2.6 days: ViT-S/16 by the published command for "
@@ -65,7 +64,6 @@ PRESETS = {
         "head": {"out_dim": 65536},
         "loss": {"teacher_temp": 0.04, "warmup_teacher_temp_epochs": 0},
         "optimizer": {"warmup_epochs": 10, "teacher_momentum": 0.996},
-        "run": {"epochs": 100},
     },
 }
 

@@ -50,7 +50,7 @@ def choose_preset(facts, data):
     Returns:
         Tuple (name in `presets.PRESETS`, one sentence).
     """
-    if data == "scenes":
+    if data.partition(":")[0] == "scenes":
         return "quickstart", "the built-in scenes are made for it"
     if not facts.num_gpus:
         return "voc2007_cpu", "no GPU is seen, so small crops and a small network"
@@ -217,16 +217,17 @@ def _batch_size(config, facts):
     limit = "usual on a GPU" if facts.num_gpus else "usual on a CPU"
     if part < usual:
         limit = f"the most for this memory and {facts.num_photos:,} photos"
-    return part * unit, f"{part} for each of {unit} parts, {limit}"
+    times = f", {unit} of them" if unit > 1 else ""
+    return part * unit, f"{part} at a time{times}, {limit}"
 
 
 def _accumulate_steps(config, facts):
-    share = config.pipeline.batch_size // num_replicas(config, facts)
+    share = max(config.pipeline.batch_size // num_replicas(config, facts), 1)
     fits = _fits(config, facts)
-    parts = [n for n in range(1, share + 1) if share % n == 0 and share / n <= fits]
-    steps = parts[0] if parts else 1
-    part = f"{max(share, 1) // steps} photos at a time"
-    return steps, f"{part} fit each device's memory, by estimate"
+    if share <= fits:
+        return 1, f"a batch part of {share} photos fits the memory"
+    steps = next(n for n in range(1, share + 1) if share % n == 0 and share / n <= fits)
+    return steps, f"by estimate the memory takes {int(fits)} photos, not {share}"
 
 
 def _out_dim(config, facts):
@@ -251,7 +252,7 @@ def _warmup_teacher_temp_epochs(config, facts):
 
 
 def _warmup_epochs(config, facts):
-    epochs = round(min(10, config.run.schedule_epochs / 10), 2)
+    epochs = min(10.0, config.run.schedule_epochs / 10)
     return epochs, f"10, but at most a tenth of {config.run.schedule_epochs} epochs"
 
 

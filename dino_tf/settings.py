@@ -167,7 +167,7 @@ def add_settings(parser, kind):
         kind: settings class; the field docs become the help.
     """
     groups = {
-        name: parser.add_argument_group(f"{name}: {_first_line(section)}")
+        name: parser.add_argument_group(f"{name} ({_first_line(section)})")
         for name, section in sections_of(kind).items()
     }
     for key, field in fields_of(kind).items():
@@ -176,9 +176,19 @@ def add_settings(parser, kind):
             f"--{key}",
             type=field.type,
             default=field.default,
+            metavar=_metavar(field.type),
             help=field.metadata["doc"],
         )
 
 
+def _metavar(kind):
+    """Short word for a value in the help; None where the choices are listed."""
+    if typing.get_origin(kind) is tuple:
+        return "[" + ",".join("X" * len(typing.get_args(kind))) + "]"
+    kind = typing.get_args(kind)[0] if isinstance(kind, types.UnionType) else kind
+    return {int: "N", float: "X", str: "TEXT"}.get(kind)
+
+
 def _first_line(kind):
-    return kind.__doc__.partition("\n")[0].rstrip(".")
+    line = kind.__doc__.partition("\n")[0].rstrip(".")
+    return line[0].lower() + line[1:]

@@ -14,7 +14,7 @@ def keep_mass_mask(attention, keep_mass=0.6):
 
     Returns:
         bool (heads, h, w). Places are dropped from the weakest on, as long as the
-        dropped ones together hold at most `1 - keep_mass`.
+        dropped ones together hold at most `1 - keep_mass`. Nothing of an empty map.
 
     Raises:
         UserError: `keep_mass` is out of range.
@@ -29,7 +29,8 @@ def keep_mass_mask(attention, keep_mass=0.6):
     flat = flat.reshape(heads, -1)
     order = np.argsort(flat, axis=1, kind="stable")
     ascending = np.take_along_axis(flat, order, axis=1)
-    ascending = ascending / ascending.sum(axis=1, keepdims=True)
+    total = ascending.sum(axis=1, keepdims=True)
+    ascending = ascending / np.maximum(total, np.finfo(np.float32).tiny)
     # The sum runs in double: over thousands of patches float32 would drift.
     mass = np.cumsum(ascending, axis=1, dtype=np.float64)
     mask = np.empty(flat.shape, dtype=bool)

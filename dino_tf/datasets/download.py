@@ -3,10 +3,7 @@
 import hashlib
 import http.client
 import os
-import shutil
-import stat
 import sys
-import tarfile
 import tempfile
 import time
 import urllib.error
@@ -17,7 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dino_tf.errors import UserError
+from dino_tf.datasets.archive import (
+    DownloadError,
+    extract,
+    reason_of,
+    require_room,
+)
 
 TIMEOUT = 10.0  # seconds without an answer before the next mirror is tried
 CHUNK = 1 << 20
@@ -25,10 +27,6 @@ RETRIES = 5  # of one mirror, as long as each try brings new bytes
 DRIVE_ID = "1Lw_XPTbkoHUtWpG4U9ByYIwwmLlufvyj"  # VOC 2007 as one zip
 
 Progress = Callable[[int, int | None], None]
-
-
-class DownloadError(UserError):
-    """A download that is not possible; one line with the reason of every mirror."""
 
 
 class _BadPart(Exception):
@@ -81,9 +79,7 @@ ARCHIVES = {
 _IMAGE_SETS = {2007: ("trainval", "test"), 2012: ("train", "val")}
 
 
-def get_voc(
-    year: int, data_dir: str | Path, progress: Progress | None = None
-) -> Path:
+def get_voc(year: int, data_dir: str | Path, progress: Progress | None = None) -> Path:
     """Makes sure that a VOC year lies in `data_dir/VOCdevkit`, downloading if needed.
 
     The official archives come first, from each mirror in turn; for 2007 a copy on
@@ -155,8 +151,8 @@ def download(
             return target
         have = part.stat().st_size if part.is_file() else 0
     except OSError as error:
-        raise DownloadError(f"cannot write {target}: {_reason(error)}") from error
-    _require_room(target.parent, (size or 0) - have)
+        raise DownloadError(f"cannot write {target}: {reason_of(error)}") from error
+    require_room(target.parent, (size or 0) - have)
     if sha256 is None:
         part.unlink(missing_ok=True)  # nothing could tell a wrong beginning
     reasons = []
@@ -167,24 +163,6 @@ def download(
             return target
         reasons.append(f"{urlsplit(url).hostname}: {problem}")
     raise DownloadError(f"cannot download {target.name}: {'; '.join(reasons)}")
-
-
-def extract(archive: str | Path, folder: str | Path) -> None:
-    """Unpacks a tar or zip file into `folder`; nothing may land outside of it.
-
-    Raises:
-        DownloadError: The archive is damaged, unsafe or larger than the disk.
-    """
-    archive, folder = Path(archive), Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        if zipfile.is_zipfile(archive):
-            _extract_zip(archive, folder)
-        else:
-            _extract_tar(archive, folder)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
-        message = f"cannot unpack {archive.name}: {_reason(error)}"
-        raise DownloadError(message) from error
 
 
 class ProgressLine:
@@ -222,7 +200,7 @@ def _try_mirror(url, part, size, sha256, progress) -> str | None:
             problem = str(error)
             part.unlink(missing_ok=True)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            problem = _reason(error)
+            problem = reason_of(error)
             grown = part.is_file() and part.stat().st_size > before
             if not grown:
                 return problem
@@ -255,7 +233,7 @@ def _fetch(url, part, size, progress) -> None:
         total = have + int(length) if length else None
         if size is not None and total not in (None, size):
             raise _BadPart(f"has {total} bytes, {size} expected")
-        _require_room(part.parent, (total or 0) - have)
+        require_room(part.parent, (total or 0) - have)
         _write(response, part, have, total, progress)
 
 
@@ -299,33 +277,6 @@ def _mismatch(file: Path, size: int | None, sha256: str | None) -> str | None:
     return None
 
 
-def _require_room(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise DownloadError(
-            f"{folder} has {free / 1e6:.0f} MB free, {needed / 1e6:.0f} MB are needed"
-        )
-
-
-def _extract_tar(archive: Path, folder: Path) -> None:
-    with tarfile.open(archive) as tar:
-        _require_room(folder, sum(member.size for member in tar.getmembers()))
-        tar.extractall(folder, filter="data")
-
-
-def _extract_zip(archive: Path, folder: Path) -> None:
-    with zipfile.ZipFile(archive) as file:
-        members = file.infolist()
-        for member in members:
-            parts = member.filename.replace("\\", "/").split("/")
-            if not parts[0] or ".." in parts or ":" in parts[0]:
-                raise zipfile.BadZipFile(f"{member.filename!r} leaves the folder")
-            if stat.S_ISLNK(member.external_attr >> 16):
-                raise zipfile.BadZipFile(f"{member.filename!r} is a link")
-        _require_room(folder, sum(member.file_size for member in members))
-        file.extractall(folder)
-
-
 def _merge_voc(archive: Path, folder: Path) -> None:
     """Unpacks aside and moves the files, so that a stop leaves no half data set."""
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -354,10 +305,11 @@ def _is_complete(folder: Path, image_set: str) -> bool:
 def _get_from_drive(folder, downloads, progress, earlier: DownloadError) -> None:
     file = downloads / "voc2007.zip"
     try:
+        require_room(downloads, sum(archive.size for archive in ARCHIVES[2007]))
         _download_from_drive(file, progress)
         _merge_voc(file, folder)
     except Exception as error:  # gdown and requests raise many unrelated types
-        message = f"{earlier}; Google Drive: {_reason(error)}"
+        message = f"{earlier}; Google Drive: {reason_of(error)}"
         raise DownloadError(message) from error
 
 
@@ -374,9 +326,3 @@ def _download_from_drive(file: Path, progress: Progress | None) -> None:
     )
     if not zipfile.is_zipfile(file):
         raise DownloadError("the answer is no zip file")
-
-
-def _reason(error: BaseException) -> str:
-    cause = getattr(error, "reason", None) or error
-    text = " ".join(str(cause).split()) or type(error).__name__
-    return text if len(text) <= 120 else text[:117] + "..."

@@ -27,18 +27,21 @@ HABITAT_FIDELITY = 0.6  # how often a species is seen in its own habitat
 OBJECT_COUNTS = (0.5, 0.3, 0.2)  # odds of one, two, three objects
 MAIN_RADIUS = (0.24, 0.40)  # share of the photo's side
 OTHER_RADIUS = (0.55, 0.9)  # share of the main object's radius
+SHADOW = 0.18  # width of the soft shadow in radii
+OUTLINE_REACH = 1.3  # radii from a centre to the end of outline and shadow
+FREE_GAP = 0.4  # distance of two centres against the sum of their radii
 STRETCH = 0.12  # largest change of an object's width against its height
-COLOUR_CHANGE = 0.05  # standard deviation of each object's colours
-EXPOSURE = 0.15  # largest change of a photo's brightness
-TINT = 0.05  # largest change of a photo's colour channels
+COLOUR_CHANGE = 0.08  # standard deviation of each object's colours
+EXPOSURE = 0.25  # largest change of a photo's brightness
+TINT = 0.08  # largest change of a photo's colour channels
 PEBBLES = 5  # most small things of no class behind the objects
 TWIGS = 2  # most twigs before the objects
 # Twigs: foot from left to right, length, half width, brightness; lowest, highest.
 TWIG_RANGES = ((0.0, 0.2, 0.012, 0.75), (1.0, 0.6, 0.028, 1.15))
-DIFFICULT_VISIBLE = 0.4  # an object of which less can be seen counts as difficult
+DIFFICULT_VISIBLE = 0.5  # an object of which less can be seen counts as difficult
 
-# Two colours each; species number i may wear the palettes i, i + 1, i + 3 and i + 6
-# (modulo 8), so every palette is shared by five species.
+# Two colours each; species number i wears the palettes i + step (modulo 8) for each of
+# PALETTE_STEPS, so every palette is shared by most species.
 PALETTES = (
     ((232, 96, 70), (255, 226, 178)),
     ((244, 180, 54), (120, 58, 36)),
@@ -49,7 +52,7 @@ PALETTES = (
     ((146, 170, 62), (52, 66, 44)),
     ((186, 122, 78), (246, 232, 208)),
 )
-PALETTE_STEPS = (0, 1, 3, 6)
+PALETTE_STEPS = (0, 1, 2, 3, 5, 6)
 OWN_HABITAT = {
     "beetle": "forest",
     "bird": "dusk",
@@ -227,8 +230,10 @@ def _place_objects(rng, max_turn) -> list[Pose]:
             min(np.hypot(p.x - tx, p.y - ty) / (p.radius + other) for p in poses)
             for tx, ty in tries
         ]
-        # Some overlap is welcome: the first place where three quarters stay free.
-        best = next((i for i, gap in enumerate(gaps) if gap > 0.75), np.argmax(gaps))
+        # The first place, not the best one: some overlap is welcome.
+        best = next(
+            (i for i, gap in enumerate(gaps) if gap > FREE_GAP), np.argmax(gaps)
+        )
         poses.append(_pose(rng, *tries[best], other, max_turn))
     return poses[::-1]
 
@@ -244,7 +249,8 @@ def _pose(rng, x, y, radius, max_turn):
 def _draw_object(image, species, pose, colours):
     """Paints one object; returns the window it lies in and its solid pixels."""
     size = len(image)
-    window, x, y = _window(size, pose.x, pose.y, 1.15 * pose.radius)
+    reach = OUTLINE_REACH * pose.radius * max(pose.stretch, 1 / pose.stretch)
+    window, x, y = _window(size, pose.x, pose.y, reach)
     c, s = np.float32(np.cos(pose.angle)), np.float32(np.sin(pose.angle))
     u = (c * x + s * y) / np.float32(pose.radius * pose.stretch)
     v = (c * y - s * x) / np.float32(pose.radius / pose.stretch)
@@ -259,7 +265,7 @@ def _draw_object(image, species, pose, colours):
     colour *= _light(outline, x, y, pose.radius)[..., None]
     target = image[window]
     cover = np.clip(0.5 - outline * pixels, 0, 1)
-    target *= (1 - 0.4 * np.clip(1 - outline / 0.22, 0, 1) ** 2)[..., None]
+    target *= (1 - 0.4 * np.clip(1 - outline / SHADOW, 0, 1) ** 2)[..., None]
     target += cover[..., None] * (colour - target)
     return window, cover > 0.5
 

@@ -1,7 +1,7 @@
 """The ten species of `scenes`: outline, texture and marks of each.
 
 Every species is a function of local coordinates: `u` to the right and `v` down, with
-the animal or plant inside the unit circle. It returns
+the animal or plant hardly larger than the unit circle. It returns
 
 - distance to the outline (negative inside), good enough near it,
 - texture in 0..1, which mixes the two colours of a palette,
@@ -9,6 +9,8 @@ the animal or plant inside the unit circle. It returns
 
 All arrays are float32 of one shape, so that a scene can be drawn at any size.
 """
+
+import math
 
 import numpy as np
 
@@ -33,7 +35,7 @@ def convex(u, v, *points):
     edges = zip(points, points[1:] + points[:1], strict=True)
     lines = []
     for (x0, y0), (x1, y1) in edges:
-        length = np.hypot(x1 - x0, y1 - y0)
+        length = math.hypot(x1 - x0, y1 - y0)
         lines.append(((u - x0) * (y1 - y0) - (v - y0) * (x1 - x0)) / length)
     return _union(np.maximum, lines)
 
@@ -129,7 +131,7 @@ def mushroom(u, v):
 
 def cactus(u, v):
     """A column with two raised arms; narrow upright ribs."""
-    trunk = capsule(u, v, 0, -0.65, 0, 0.95, 0.25)
+    trunk = capsule(u, v, 0, -0.68, 0, 0.82, 0.25)
     left = _any(
         capsule(u, v, -0.6, 0.2, 0, 0.2, 0.14),
         capsule(u, v, -0.6, -0.25, -0.6, 0.2, 0.14),

@@ -77,8 +77,9 @@ def open_tfds(name: str, split: str = "train", data_dir="data") -> TFDS | None:
     Raises:
         UserError: The name or split is unknown, or the data cannot be had.
     """
-    builder = _builder(name, Path(data_dir) / "tensorflow_datasets")
-    _prepare(builder, name)
+    folder = Path(data_dir).expanduser() / "tensorflow_datasets"
+    builder = _builder(name, folder)
+    _prepare(builder, name, folder)
     splits = builder.info.splits
     if split == "test":
         split = next((s for s in TEST_SPLITS if s in splits), None)
@@ -101,7 +102,7 @@ def _builder(name: str, folder: Path):
     if not re.fullmatch(r"\w+(/[\w.\-]+)?", name):
         raise UserError(f"tfds:{name!r} is not of the form tfds:NAME or NAME/CONFIG")
     try:
-        return tfds.builder(name, data_dir=str(folder.expanduser()))
+        return tfds.builder(name, data_dir=str(folder))
     except tfds.core.DatasetNotFoundError as error:
         known = tfds.list_builders(with_community_datasets=False)
         near = difflib.get_close_matches(name.split("/")[0], known, n=3, cutoff=0)
@@ -112,10 +113,11 @@ def _builder(name: str, folder: Path):
         raise UserError(f"tfds:{name}: {_one_line(error)}") from error
 
 
-def _prepare(builder, name: str) -> None:
+def _prepare(builder, name: str, folder: Path) -> None:
     if builder.is_prepared():
         return
-    _require_host(builder, name)
+    if not (folder / "downloads").is_dir():  # else archives may lie there already
+        _require_host(builder, name)
     try:
         builder.download_and_prepare(file_format="array_record")
     except Exception as error:  # downloads and builders raise many unrelated types
@@ -126,14 +128,15 @@ def _require_host(builder, name: str) -> None:
     """Stops in seconds where the builder's own retries would go on for minutes."""
     if urllib.request.getproxies():
         return
-    hosts = {urlsplit(url).hostname for url in builder.url_infos} - {None}
+    addresses = [urlsplit(url) for url in builder.url_infos or ()]
+    hosts = {(a.hostname, 80 if a.scheme == "http" else 443) for a in addresses}
     problem = None
-    for host in sorted(hosts)[:3]:
+    for address in sorted(hosts)[:3]:
         try:
-            socket.create_connection((host, 443), TIMEOUT).close()
+            socket.create_connection(address, TIMEOUT).close()
             return
         except OSError as error:
-            problem = problem or f"{host}: {error}"
+            problem = problem or f"{address[0]}: {error}"
     if problem:
         raise UserError(f"tfds:{name} cannot be downloaded ({problem})")
 

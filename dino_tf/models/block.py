@@ -171,7 +171,7 @@ class Block(keras.layers.Layer):
             layer.build((None, None, self.dim))
 
     def call(self, x, training=False, cls_only=False):
-        """(B, N, D) -> (B, N, D), or (B, 1, D) with `cls_only`: same value, less work."""
+        """(B, N, D) -> (B, N, D); with `cls_only` the same CLS alone, for less work."""
         branch = self.attn(self.norm1(x), cls_only=cls_only)
         x = (x[:, :1] if cls_only else x) + self._branch(branch, training)
         return x + self._branch(self.mlp(self.norm2(x)), training)

@@ -90,7 +90,12 @@ class VisionTransformer(keras.Model):
     def grid_of(self, size):
         """(h, w) patches of an image of (H, W) pixels; ValueError if they don't fit."""
         height, width = size
-        if not height or not width or height % self.patch_size or width % self.patch_size:
+        if (
+            not height
+            or not width
+            or height % self.patch_size
+            or width % self.patch_size
+        ):
             raise ValueError(
                 f"image size {height} x {width} is not a positive multiple of "
                 f"patch_size={self.patch_size}"

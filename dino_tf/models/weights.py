@@ -44,10 +44,7 @@ def from_published(value):
 
 def published_weights(layer):
     """All weights of a network or head as {published name: array}."""
-    return {
-        published_name(v, layer): to_published(v.numpy())
-        for v in layer.weights
-    }
+    return {published_name(v, layer): to_published(v.numpy()) for v in layer.weights}
 
 
 def assign_published(layer, arrays):
@@ -64,9 +61,7 @@ def assign_published(layer, arrays):
     """
     given = {k: v for k, v in arrays.items() if not k.endswith("num_batches_tracked")}
     own = {published_name(v, layer): v for v in layer.weights}
-    values = {
-        k: from_published(given[k]) for k, v in own.items() if k in given
-    }
+    values = {k: from_published(given[k]) for k, v in own.items() if k in given}
     problems = [f"missing {k}" for k in sorted(set(own) - set(given))]
     problems += [f"unexpected {k}" for k in sorted(set(given) - set(own))]
     problems += [

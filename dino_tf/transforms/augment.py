@@ -108,9 +108,8 @@ def _uniform(seed, shape=(), low=0.0, high=1.0):
     return tf.random.stateless_uniform(shape, seed, low, high)
 
 
-def random_apply(operation, image, seed, probability):
-    """Apply `operation(image)` with a probability; otherwise it costs nothing."""
-    drawn = _uniform(seed) < probability
+def apply_if(drawn, operation, image):
+    """Apply `operation(image)` where a draw says so; otherwise it costs nothing."""
     return tf.cond(drawn, lambda: operation(image), lambda: image)
 
 

@@ -12,13 +12,14 @@ Any callable with the attributes of `MultiCrop` that the pipeline uses
 (`global_size`, `local_size`, `num_local`) may stand in for it.
 """
 
+from functools import partial
+
 import tensorflow as tf
 
 from ..errors import UserError
 from . import augment
+from .augment import apply_if
 from .image import IMAGENET_MEAN, IMAGENET_STD, normalize, resize_planes, to_planes
-
-_DRAWS = 8
 
 
 class MultiCrop:
@@ -114,55 +115,61 @@ class MultiCrop:
             `{"global": (2, S, S, 3), "local": (V, s, s, 3)}`, float32, normalised.
         """
         planes = to_planes(image)
-        seeds = tf.random.split(seed, 2 + self.num_local)
-        large = {"blur": self.global_blur, "solarize": self.solarize}
-        small = {"blur": (self.local_blur,) * self.num_local}
+        seeds = tf.random.split(seed, 2)
+        large, small = self._odds()
         return {
             "global": self._views(
-                planes, seeds[:2], self.global_size, self.global_scale, large
+                planes, seeds[0], large, self.global_size, self.global_scale
             ),
             "local": self._views(
-                planes, seeds[2:], self.local_size, self.local_scale, small
+                planes, seeds[1], small, self.local_size, self.local_scale
             ),
         }
 
-    def _views(self, planes, seeds, size, scale, odds):
-        if not seeds.shape[0]:
+    def _odds(self):
+        """Probabilities of flip, jitter, grey, blur and solarise, a row per view."""
+        base = [self.flip, self.jitter, self.grayscale]
+        large = zip(self.global_blur, self.solarize, strict=True)
+        small = [base + [self.local_blur, 0.0]] * self.num_local
+        return [base + [blur, invert] for blur, invert in large], small
+
+    def _views(self, planes, seed, odds, size, scale):
+        if not odds:
             return tf.zeros((0, size, size, 3))
+        count = len(odds)
+        seeds = tf.random.split(seed, 1 + 3 * count)
+        chosen = tf.random.stateless_uniform((count, len(odds[0])), seeds[0]) < odds
         # One loop instead of a graph per view: tracing stays short.
         return tf.map_fn(
-            lambda item: self._view(planes, item["seed"], size, scale, item),
-            {"seed": seeds, **{name: tf.constant(p, tf.float32) for name, p in odds.items()}},
+            lambda item: self._view(planes, item[0], item[1], size, scale),
+            (tf.reshape(seeds[1:], (count, 3, 2)), chosen),
             parallel_iterations=1,
             fn_output_signature=tf.TensorSpec((size, size, 3), tf.float32),
         )
 
-    def _view(self, planes, seed, size, scale, odds):
-        draws = tf.unstack(tf.random.split(seed, _DRAWS))
+    def _view(self, planes, seeds, chosen, size, scale):
+        """Draw one view; `chosen` (5,) says which operations it gets."""
+        flip, jitter, gray, blur, solarize = tf.unstack(chosen)
+        view = self._crop(planes, seeds[0], size, scale)
+        view = apply_if(flip, augment.hflip, view)
+        view = apply_if(jitter, partial(self._jitter, seed=seeds[1]), view)
+        view = apply_if(gray, augment.grayscale, view)
+        view = apply_if(blur, partial(self._blur, seed=seeds[2]), view)
+        view = apply_if(solarize, self._solarize, view)
+        return normalize(view, self.mean, self.std)
+
+    def _crop(self, planes, seed, size, scale):
         rows, columns = tf.shape(planes)[1], tf.shape(planes)[2]
-        box = augment.random_box(draws[0], rows, columns, scale, self.aspect)
+        box = augment.random_box(seed, rows, columns, scale, self.aspect)
         top, left, height, width = tf.unstack(box)
         crop = planes[:, top : top + height, left : left + width]
-        view = resize_planes(crop, (size, size))
-        view = augment.random_apply(augment.hflip, view, draws[1], self.flip)
-        view = augment.random_apply(
-            lambda x: self._jitter(x, draws[3]), view, draws[2], self.jitter
-        )
-        view = augment.random_apply(augment.grayscale, view, draws[4], self.grayscale)
-        view = augment.random_apply(
-            lambda x: augment.random_blur(x, draws[6], self.blur_sigma),
-            view,
-            draws[5],
-            odds["blur"],
-        )
-        if "solarize" in odds:
-            view = augment.random_apply(
-                lambda x: augment.solarize(x, self.solarize_threshold),
-                view,
-                draws[7],
-                odds["solarize"],
-            )
-        return normalize(view, self.mean, self.std)
+        return resize_planes(crop, (size, size))
+
+    def _blur(self, image, seed):
+        return augment.random_blur(image, seed, self.blur_sigma)
+
+    def _solarize(self, image):
+        return augment.solarize(image, self.solarize_threshold)
 
     def _jitter(self, image, seed):
         return augment.random_jitter(

@@ -202,7 +202,8 @@ def colour_heads(photo, maps, colours, keep_mass):
 
     Where several heads do, the one that gives the place the largest share wins.
     """
-    shares = maps / maps.sum(axis=(1, 2), keepdims=True)
+    totals = maps.sum(axis=(1, 2), keepdims=True)
+    shares = maps / np.maximum(totals, np.finfo(np.float32).tiny)
     kept = keep_mass_mask(maps, keep_mass)
     winner = np.argmax(np.where(kept, shares, -1), axis=0)
     grey = photo.mean(axis=2, keepdims=True)
@@ -245,7 +246,7 @@ def attention_sheet(photo, maps, keep_mass=0.6, title=""):
         *head_tiles(draw.resize(photo, small.shape), maps, keep_mass),
     ]
     count, rows, columns = maps.shape
-    heading = f"{title}   {count} heads, {rows} × {columns} patches".lstrip()
+    heading = f"{title}   {count} heads, {rows} x {columns} patches".lstrip()
     return draw.compose([*large.rows(first), *small.rows(rest)], heading)
 
 

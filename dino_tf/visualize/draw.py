@@ -1,8 +1,7 @@
-"""Drawing on photos: colour maps, outlines, captions, grids of pictures, PNG files.
+"""Drawing on photos: colour maps, overlays, captions, grids of pictures, PNG files.
 
 A picture is uint8 (H, W, 3), RGB. Everything composes with Pillow; matplotlib gives
-its colour tables
-and its font.
+its colour tables and its font.
 """
 
 import functools
@@ -109,24 +108,6 @@ def overlay(picture, top, opacity):
 def soften(mask, radius=1.0):
     """float32 (H, W) in [0, 1]: `mask` with an edge smoothed over `radius` pixels."""
     return ndimage.gaussian_filter(np.asarray(mask, dtype=np.float32), radius)
-
-
-def outline(picture, mask, colour, width=2):
-    """Draw the inner edge of a mask.
-
-    Args:
-        picture: uint8 (H, W, 3).
-        mask: bool (H, W).
-        colour: (red, green, blue), 0 to 255.
-        width: pixels.
-
-    Returns:
-        uint8 (H, W, 3).
-    """
-    mask = np.asarray(mask, dtype=bool)
-    # Where the mask runs out of the picture there is no edge to draw.
-    inner = ndimage.binary_erosion(mask, iterations=width, border_value=1)
-    return overlay(picture, colour, soften(mask & ~inner, 0.5))
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,9 @@ def test_loss_gradient_and_center(reference_dir, mode):
         with tf.GradientTape() as tape:
             tape.watch(student)
             views = tf.reshape(student, (crops, -1, out_dim))
-            value = loss(views, tf.reshape(teacher, (2, -1, out_dim)), epoch, training=True)
+            value = loss(
+                views, tf.reshape(teacher, (2, -1, out_dim)), epoch, training=True
+            )
         return value, tape.gradient(value, student)
 
     step = tf.function(step, jit_compile=True) if mode == "xla" else step

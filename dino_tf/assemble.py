@@ -1,0 +1,113 @@
+"""From a resolved configuration to objects: the one place that unpacks it."""
+
+import dataclasses
+
+import keras
+
+from dino_tf import checks
+from dino_tf.dino import DINO
+from dino_tf.distribute import find_hardware
+from dino_tf.loss import DINOLoss
+from dino_tf.models.backbones import create_backbone
+from dino_tf.models.head import DINOHead
+from dino_tf.optimizers import OPTIMIZERS
+from dino_tf.pipeline import make_dataset
+from dino_tf.schedules import EpochLinear, WarmupCosine
+from dino_tf.transforms.multicrop import MultiCrop
+from dino_tf.workload import TYPICAL_SHARE, flops_per_photo, matmul_rate
+
+
+def build_model(config, steps):
+    """`DINO` with its optimizer, compiled, for `steps` steps an epoch.
+
+    Args:
+        config: Resolved `Config`.
+        steps: Steps per epoch.
+    """
+    total = config.run.schedule_epochs * steps
+    optimizer_config, loss_config = config.optimizer, config.loss
+    head = DINOHead(**dataclasses.asdict(config.head))
+    temperature = EpochLinear(
+        loss_config.warmup_teacher_temp,
+        loss_config.teacher_temp,
+        loss_config.warmup_teacher_temp_epochs,
+        steps,
+    )
+    loss = DINOLoss(
+        head.out_dim,
+        loss_config.student_temp,
+        temperature,
+        loss_config.center_momentum,
+    )
+    momentum = WarmupCosine(
+        optimizer_config.teacher_momentum, optimizer_config.teacher_momentum_end, total
+    )
+    model = DINO(
+        new_backbone(config),
+        head,
+        loss,
+        teacher_momentum=momentum,
+        clip_grad=optimizer_config.clip_grad,
+        freeze_last_layer_steps=optimizer_config.freeze_last_layer_epochs * steps,
+        accumulate_steps=optimizer_config.accumulate_steps,
+    )
+    model.compile(
+        optimizer=new_optimizer(config, steps, total),
+        jit_compile=config.run.xla,
+    )
+    return model
+
+
+def new_backbone(config):
+    """Untrained student backbone of a configuration."""
+    settings = dataclasses.asdict(config.model)
+    return create_backbone(
+        settings.pop("arch"), image_size=config.views.global_size, **settings
+    )
+
+
+def new_optimizer(config, steps, total):
+    """Optimizer with its schedules; its rate is scaled to the batch."""
+    settings = config.optimizer
+    rate = WarmupCosine(
+        settings.lr * config.pipeline.batch_size / 256,
+        settings.min_lr,
+        total,
+        round(settings.warmup_epochs * steps),
+    )
+    decay = WarmupCosine(settings.weight_decay, settings.weight_decay_end, total)
+    optimizer = OPTIMIZERS[settings.name](rate, decay)
+    if config.run.precision == "mixed_float16":
+        return keras.optimizers.LossScaleOptimizer(optimizer)
+    return optimizer
+
+
+def new_dataset(config, source, bad_images, start_position=0):
+    """Endless batches of views, from the `start_position`-th photo of the run."""
+    return make_dataset(
+        source,
+        MultiCrop(**dataclasses.asdict(config.views)),
+        config.pipeline.batch_size,
+        seed=config.run.seed,
+        workers=config.pipeline.workers,
+        bad_images=bad_images,
+        start_position=start_position,
+    )
+
+
+def estimate_seconds(config, steps):
+    """Seconds that `steps` training steps take here, by arithmetic alone."""
+    width, depth, _ = checks.network(config)
+    head, views = config.head, config.views
+    sizes = [width] + [head.hidden_dim] * (head.num_layers - 1)
+    flops = flops_per_photo(
+        [(2, views.global_size, True), (views.num_local, views.local_size, False)],
+        config.model.patch_size,
+        width,
+        depth,
+        [*sizes, head.bottleneck_dim, head.out_dim],
+    )
+    dtype = config.run.precision.removeprefix("mixed_")
+    devices = max(find_hardware().num_gpus, 1) if config.run.strategy != "none" else 1
+    rate = matmul_rate(dtype) * TYPICAL_SHARE * devices
+    return steps * config.pipeline.batch_size * flops / rate

@@ -1,0 +1,89 @@
+"""Attention pictures of any photos with the weights of any run."""
+
+import pathlib
+
+from dino_tf.datasets.folder import find_images
+from dino_tf.errors import UserError
+from dino_tf.models.backbones import load_backbone
+from dino_tf.transforms.image import decode
+from dino_tf.visualize.attention import write_attention
+
+
+def attend(paths, weights, out=None, size=480, keep_mass=0.6, say=print):
+    """Writes the attention sheet and single pictures of each photo.
+
+    Args:
+        paths: Photos or folders of photos.
+        weights: What `load_backbone` accepts.
+        out: Folder for the pictures; None makes `attention/` in a run folder given
+            as `weights`, else `result/attend`.
+        size: Shorter side of the photo for the network, in pixels.
+        keep_mass: Share of the attention that the mask keeps, in (0, 1].
+        say: Function that shows a line to the person.
+
+    Returns:
+        List of the written sheets.
+
+    Raises:
+        UserError: For missing paths, no readable photo, or wrong numbers.
+    """
+    photos = list_photos(paths)
+    backbone = load_backbone(weights)
+    out = pathlib.Path(out) if out else _default_out(weights)
+    sheets, bad = [], []
+    for number, (path, stem) in enumerate(photos, 1):
+        image = read_photo(path)
+        if image is None:
+            bad.append(str(path))
+            continue
+        sheets.append(write_attention(backbone, image, stem, out, keep_mass, size)[0])
+        say(f"{number}/{len(photos)} {sheets[-1]}")
+    if bad:
+        say(f"{len(bad)} unreadable, passed over: {', '.join(bad[:5])}")
+    if not sheets:
+        raise UserError(f"none of {len(photos)} files is a readable photo: {bad[0]}")
+    return sheets
+
+
+def list_photos(paths):
+    """Photos under `paths` as a list of (path, stem), every stem its own.
+
+    Raises:
+        UserError: When a path does not exist or a folder holds no photo.
+    """
+    found = []
+    for path in map(pathlib.Path, paths):
+        if path.is_dir():
+            inside = find_images(path)
+            if not inside:
+                raise UserError(f"no photos in the folder {path}")
+            found += [pathlib.Path(p) for p in inside]
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise UserError(f"no such photo or folder: {path}")
+    if not found:
+        raise UserError("no photos given: expected photos or folders of photos")
+    taken, photos = set(), []
+    for path in found:
+        stem, number = path.stem, 2
+        while stem in taken:
+            stem, number = f"{path.stem}-{number}", number + 1
+        taken.add(stem)
+        photos.append((path, stem))
+    return photos
+
+
+def read_photo(path):
+    """Photo as uint8 (H, W, 3), or None when it cannot be read."""
+    import tensorflow as tf
+
+    try:
+        return decode(pathlib.Path(path).read_bytes()).numpy()
+    except (OSError, tf.errors.InvalidArgumentError):
+        return None
+
+
+def _default_out(weights):
+    path = pathlib.Path(str(weights))
+    return path / "attend" if path.is_dir() else pathlib.Path("result") / "attend"

@@ -1,0 +1,141 @@
+"""What happens beside the training steps: progress, logs, pictures, checkpoints."""
+
+import math
+import time
+
+import keras
+
+from dino_tf.errors import Diverged
+from dino_tf.schedules import value_at
+from dino_tf.workload import say_duration
+
+
+class StopWhenNotFinite(keras.callbacks.Callback):
+    """Raises `Diverged` at the first loss that is not a finite number."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        loss = (logs or {}).get("loss")
+        if loss is not None and not math.isfinite(loss):
+            step = int(self.model.optimizer.iterations.numpy())
+            raise Diverged(
+                f"the loss is {loss} at step {step}: training stopped. Try a lower "
+                "--optimizer.lr, --run.precision float32, or a lower "
+                "--loss.teacher_temp"
+            )
+
+
+class Throughput(keras.callbacks.Callback):
+    """Adds images per second to the progress line and the logs.
+
+    Args:
+        batch_size: Photos in a global batch.
+    """
+
+    def __init__(self, batch_size):
+        super().__init__()
+        self.batch_size = batch_size
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.start, self.steps = None, 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        # The first step of a process traces and compiles; it would spoil the rate.
+        if self.start is None:
+            self.start = time.perf_counter()
+            return
+        self.steps += 1
+        logs["images_per_second"] = self._rate()
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.steps:
+            logs["images_per_second"] = self._rate()
+
+    def _rate(self):
+        seconds = max(time.perf_counter() - self.start, 1e-9)
+        return round(self.steps * self.batch_size / seconds, 1)
+
+
+class EpochRecord(keras.callbacks.Callback):
+    """Writes one line per epoch to `metrics.jsonl` and says how long is left.
+
+    Args:
+        folder: `RunFolder`.
+        logger: Logger of `train.log`.
+        epochs: Epochs of the run.
+        measure: Function of (epoch, model) that returns further metrics.
+        say: Function that shows a line to the person.
+    """
+
+    def __init__(self, folder, logger, epochs, measure, say=print):
+        super().__init__()
+        self.folder, self.logger, self.epochs = folder, logger, epochs
+        self.measure, self.say = measure, say
+        self.durations = []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.began = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        done = epoch + 1
+        seconds = time.perf_counter() - self.began
+        record = {"epoch": done, **schedule_values(self.model), **(logs or {})}
+        record |= {"seconds": round(seconds, 2), **self.measure(done, self.model)}
+        self.folder.add_metrics(record)
+        self.logger.info("epoch %d/%d: %s", done, self.epochs, record)
+        self.durations.append(time.perf_counter() - self.began)
+        if done < self.epochs:
+            # The first epoch of a process compiles; later ones tell the pace.
+            pace = self.durations[1:] or self.durations
+            left = (self.epochs - done) * sum(pace) / len(pace)
+            extras = "".join(
+                f" - {k}: {v:.1f}" for k, v in record.items() if k.startswith("knn/")
+            )
+            self.say(f"about {say_duration(left)} left{extras}")
+
+
+def schedule_values(model):
+    """Step, learning rate, weight decay, teacher momentum and temperature now."""
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    step = int(optimizer.iterations.numpy())
+    last = max(step - 1, 0)
+    decay = getattr(optimizer, "decay_schedule", optimizer.weight_decay)
+    rate = getattr(optimizer, "_learning_rate", 0.0)
+    rate = rate(last) if callable(rate) else optimizer.learning_rate
+    return {
+        "step": step,
+        "learning_rate": float(rate),
+        "weight_decay": float(value_at(decay, last) or 0.0),
+        "teacher_momentum": float(value_at(model.teacher_momentum, last)),
+        "teacher_temp": float(value_at(model.dino_loss.teacher_temp, last)),
+    }
+
+
+class SaveEvery(keras.callbacks.Callback):
+    """Saves a checkpoint every `every` epochs and after the last.
+
+    Args:
+        checkpoints: `Checkpoints`.
+        every: Epochs between two, at least 1.
+        epochs: Epochs of the run.
+    """
+
+    def __init__(self, checkpoints, every, epochs):
+        super().__init__()
+        self.checkpoints, self.every, self.epochs = checkpoints, every, epochs
+
+    def on_epoch_end(self, epoch, logs=None):
+        done = epoch + 1
+        if done % self.every == 0 or done == self.epochs:
+            self.checkpoints.save(self.model, done)
+
+
+class Every(keras.callbacks.Callback):
+    """Calls `act(epoch, model)` every `every` epochs; never when `every` is 0."""
+
+    def __init__(self, every, act):
+        super().__init__()
+        self.every, self.act = every, act
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.every and (epoch + 1) % self.every == 0:
+            self.act(epoch + 1, self.model)

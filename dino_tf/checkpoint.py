@@ -1,0 +1,79 @@
+"""Checkpoints: all that a training needs to go on, written so that none is half."""
+
+import json
+import pathlib
+
+import numpy as np
+
+
+class Checkpoints:
+    """Checkpoints `epoch-0003.weights.h5` with `epoch-0003.json` in one folder.
+
+    The weights file holds student, teacher, center and optimizer; the JSON file,
+    written last, holds the place in the training and the states of random layers.
+
+    Args:
+        folder: Where they lie; made when the first is saved.
+        keep: Number of the latest ones kept, at least 1.
+    """
+
+    def __init__(self, folder, keep=2):
+        self.folder, self.keep = pathlib.Path(folder), keep
+
+    def save(self, model, epoch):
+        """Saves `model` as it is after `epoch` epochs."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        weights, state = self._files(epoch)
+        # Keras insists on the ending, so the unfinished file differs in front.
+        part = weights.with_name(f"part-{weights.name}")
+        model.save_weights(part)
+        part.replace(weights)
+        text = json.dumps(
+            {
+                "epoch": epoch,
+                "step": int(model.optimizer.iterations.numpy()),
+                "seeds": [v.numpy().tolist() for v in _seed_states(model)],
+            }
+        )
+        part = state.with_name(f"part-{state.name}")
+        part.write_text(text, encoding="utf-8")
+        part.replace(state)
+        for old in self.epochs()[: -self.keep]:
+            for file in reversed(self._files(old)):
+                file.unlink(missing_ok=True)
+
+    def epochs(self):
+        """Epochs of the complete checkpoints, ascending."""
+        names = self.folder.glob("epoch-*.json")
+        numbers = sorted(int(p.stem.removeprefix("epoch-")) for p in names)
+        return [n for n in numbers if self._files(n)[0].is_file()]
+
+    def restore(self, model):
+        """Puts the latest checkpoint into a built and compiled model.
+
+        Returns:
+            Epochs done, 0 when there is no checkpoint.
+
+        Raises:
+            ValueError: When the file does not fit the model.
+        """
+        epochs = self.epochs()
+        if not epochs:
+            return 0
+        weights, state = self._files(epochs[-1])
+        record = json.loads(state.read_text(encoding="utf-8"))
+        model.optimizer.build(model.trainable_variables)
+        model.load_weights(weights)
+        states = _seed_states(model)
+        for variable, value in zip(states, record["seeds"], strict=True):
+            variable.assign(np.asarray(value, dtype="uint32"))
+        return record["epoch"]
+
+    def _files(self, epoch):
+        stem = f"epoch-{epoch:04d}"
+        return self.folder / f"{stem}.weights.h5", self.folder / f"{stem}.json"
+
+
+def _seed_states(model):
+    """Counters of the random layers, which Keras leaves out of weights files."""
+    return [v for v in model.variables if v.path.endswith("seed_generator_state")]

@@ -1,0 +1,133 @@
+"""One folder per run: found, continued, never overwritten."""
+
+import json
+import logging
+import pathlib
+
+from dino_tf.config import Config
+from dino_tf.errors import UserError
+
+# Settings that say where a run lies, not what it is.
+_PLACE = {"run.name", "run.result_dir", "run.resume"}
+
+
+class RunFolder:
+    """Paths of a run, and its two logs.
+
+    Args:
+        path: The folder; made when missing.
+
+    Attributes:
+        path, config, metrics, checkpoints, backbone, attention, summary,
+        tensorboard: Where each part lies.
+    """
+
+    def __init__(self, path):
+        self.path = pathlib.Path(path)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.config = self.path / "config.yaml"
+        self.metrics = self.path / "metrics.jsonl"
+        self.log_file = self.path / "train.log"
+        self.checkpoints = self.path / "checkpoints"
+        self.backbone = self.path / "backbone.keras"
+        self.attention = self.path / "attention"
+        self.summary = self.path / "summary.json"
+        self.tensorboard = self.path / "tensorboard"
+
+    @property
+    def finished(self):
+        """Whether the run came to its end."""
+        return self.summary.is_file()
+
+    def open_log(self):
+        """Logger that appends to `train.log`; the caller closes its handlers."""
+        logger = logging.getLogger(f"dino_tf.{self.path.resolve()}")
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+        handler = logging.FileHandler(self.log_file, encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        logger.addHandler(handler)
+        return logger
+
+    def add_metrics(self, record):
+        """Appends one line of JSON to `metrics.jsonl`."""
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def read_metrics(self):
+        """Records of `metrics.jsonl`, in order; a torn last line is passed over."""
+        if not self.metrics.is_file():
+            return []
+        records = []
+        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        return records
+
+    def cut_metrics(self, epoch):
+        """Removes the lines of epochs after `epoch`, which will be run again."""
+        kept = [r for r in self.read_metrics() if r["epoch"] <= epoch]
+        text = "".join(json.dumps(r) + "\n" for r in kept)
+        write_text(self.metrics, text)
+
+
+def write_text(path, text):
+    """Writes a file beside its place and moves it there, so that it is never half."""
+    path = pathlib.Path(path)
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def choose_folder(config):
+    """Folder of this start: that of an unfinished equal run, or a new one.
+
+    Args:
+        config: Resolved `Config`.
+
+    Returns:
+        Tuple (`RunFolder`, whether an earlier start is continued).
+
+    Raises:
+        UserError: When a named run is unfinished and has another configuration.
+    """
+    base = config.run.name or default_name(config)
+    root = pathlib.Path(config.run.result_dir)
+    number, name = 1, base
+    while (root / name).exists():
+        folder = RunFolder(root / name)
+        if not folder.config.is_file() and not folder.finished:
+            return folder, False
+        if config.run.resume and not folder.finished:
+            different = differences(Config.from_yaml(folder.config), config)
+            if not different:
+                return folder, True
+            if config.run.name:
+                raise UserError(_conflict(folder, different))
+        number += 1
+        name = f"{base}-{number}"
+    return RunFolder(root / name), False
+
+
+def default_name(config):
+    """Name of a run that was given none: preset and kind of data."""
+    kind = config.data.partition(":")[0].strip("/").replace("/", "-") or "folder"
+    preset = config.preset or "custom"
+    return preset if kind in preset.split("_") else f"{preset}-{kind}"
+
+
+def differences(old, new):
+    """{dotted key: (old value, new value)} of what makes two runs different."""
+    old, new = old.flatten(), new.flatten()
+    return {k: (old[k], new[k]) for k in new if k not in _PLACE and old[k] != new[k]}
+
+
+def _conflict(folder, different):
+    parts = [f"{key} {old} -> {new}" for key, (old, new) in different.items()]
+    return (
+        f"run {folder.path} is unfinished and was started with other settings "
+        f"({', '.join(parts)}); allowed: the same settings, another --run.name, or "
+        "--run.resume false"
+    )

@@ -1,0 +1,306 @@
+"""The main job: from a configuration to a trained model and its pictures."""
+
+import contextlib
+import dataclasses
+import json
+import time
+
+import keras
+
+from dino_tf import callbacks as parts
+from dino_tf import presets, recipe
+from dino_tf.assemble import build_model, estimate_seconds, new_backbone, new_dataset
+from dino_tf.checkpoint import Checkpoints
+from dino_tf.config import Config
+from dino_tf.datasets import open_source
+from dino_tf.datasets.download import get_voc
+from dino_tf.datasets.voc import find_voc
+from dino_tf.distribute import find_hardware, make_strategy
+from dino_tf.errors import Diverged, UserError
+from dino_tf.evaluate.knn import evaluate_knn
+from dino_tf.pipeline import BadImages, steps_per_epoch
+from dino_tf.run_folder import choose_folder, write_text
+from dino_tf.transforms.image import decode
+from dino_tf.visualize.attention import write_attention
+from dino_tf.workload import say_duration
+
+# Photos that the k-NN numbers of a run look at, so that they take seconds.
+KNN_TRAIN, KNN_TEST = 5000, 2000
+
+
+@dataclasses.dataclass
+class Run:
+    """What `train` returns.
+
+    Attributes:
+        path: The run folder.
+        config: The resolved configuration.
+        model: The trained `DINO`.
+        summary: Contents of `summary.json`.
+    """
+
+    path: object
+    config: Config
+    model: keras.Model
+    summary: dict
+
+
+def train(config=None, say=print):
+    """Trains DINO by `config` and writes a run folder.
+
+    Args:
+        config: `Config`; None is the default one, which takes VOC 2007 where it can
+            be had and the built-in scenes where not.
+        say: Function that shows text to the person.
+
+    Returns:
+        `Run`.
+
+    Raises:
+        UserError: When the configuration or the data is wrong.
+        Diverged: When the loss is no longer finite.
+    """
+    began = time.perf_counter()
+    config, source, test_source, reasons = prepare(config or Config(), say)
+    folder, resumed = choose_folder(config)
+    recipe.write_yaml(config, reasons, folder.config)
+    say(recipe.describe(config, reasons))
+    logger = folder.open_log()
+    previous = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(config.run.precision)
+    try:
+        job = Job(config, source, test_source, folder, logger, say)
+        return job.run(began, resumed)
+    except (Diverged, UserError) as error:
+        logger.error("%s: %s", type(error).__name__, error)
+        raise
+    finally:
+        keras.config.set_dtype_policy(previous)
+        for handler in list(logger.handlers):
+            handler.close()
+            logger.removeHandler(handler)
+
+
+def prepare(config, say=print):
+    """Data and every automatic value.
+
+    Returns:
+        Tuple (resolved config, train source, test source or None, reasons).
+    """
+    hardware = find_hardware()
+    config, why = choose_data(config, say)
+    source = open_source(config.data, "train")
+    test_source = open_source(config.data, "test")
+    facts = recipe.Facts(num_photos=len(source), **dataclasses.asdict(hardware))
+    if config.preset is None:
+        name, reason = recipe.choose_preset(facts, config.data)
+        config, why["preset"] = presets.apply_preset(config, name), reason
+    config, reasons = recipe.resolve(config, facts)
+    return config, source, test_source, {**why, **reasons}
+
+
+def choose_data(config, say=print):
+    """Settles `data: auto`: VOC 2007 if here, else downloaded, else the scenes.
+
+    Returns:
+        Tuple (config with a data SPEC, {"data": reason} when it was automatic).
+    """
+    if config.data != "auto":
+        return config, {}
+    if find_voc(2007, "data"):
+        return dataclasses.replace(config, data="voc2007"), {
+            "data": "VOC 2007 lies in data/"
+        }
+    say("PASCAL VOC 2007 is not in data/: downloading it (about 0.9 GB) ...")
+    try:
+        get_voc(2007, "data", None)
+    except UserError as error:
+        say(
+            f"VOC 2007 could not be downloaded ({error}). Training goes on with "
+            "`scenes`, the built-in generated photos, so that you can see everything "
+            "work. To use your own photos: python main.py --data folder:PATH. To "
+            "fetch VOC 2007 later: python main.py data get voc2007."
+        )
+        return dataclasses.replace(config, data="scenes"), {
+            "data": "VOC 2007 is not here and could not be downloaded"
+        }
+    return dataclasses.replace(config, data="voc2007"), {
+        "data": "VOC 2007, just downloaded"
+    }
+
+
+class Job:
+    """One training: what `train` holds while it runs."""
+
+    def __init__(self, config, source, test_source, folder, logger, say):
+        self.config, self.folder, self.say = config, folder, say
+        self.source, self.test_source = source, test_source
+        self.logger = logger
+        self.steps = steps_per_epoch(len(source), config.pipeline.batch_size)
+        self.bad_images = BadImages()
+        self.knn_sources = knn_sources(source, test_source)
+
+    def run(self, began, resumed):
+        """Trains, evaluates, draws; returns `Run`."""
+        config = self.config
+        keras.utils.set_random_seed(config.run.seed)
+        strategy = make_strategy(config.run.strategy)
+        checkpoints = Checkpoints(self.folder.checkpoints, config.run.keep_checkpoints)
+        with strategy.scope():
+            model = build_model(config, self.steps)
+            done = checkpoints.restore(model) if resumed else 0
+        self._announce(done, resumed)
+        self.folder.cut_metrics(done)
+        self._fit(model, checkpoints, done)
+        return self._finish(model, began)
+
+    def _announce(self, done, resumed):
+        config = self.config
+        if resumed:
+            self.say(f"continuing {self.folder.path} after epoch {done}")
+        seconds = estimate_seconds(config, self.steps * (config.run.epochs - done))
+        photos = f"{len(self.source):,} photos, {self.steps} steps an epoch"
+        self.say(
+            f"run folder: {self.folder.path}\n{photos}, {config.run.epochs} epochs: "
+            f"about {say_duration(seconds)} of training, by the arithmetic of the "
+            "network and a test of this machine"
+        )
+        self.logger.info("start after epoch %d: %s; data %s", done, photos, config.data)
+
+    def _fit(self, model, checkpoints, done):
+        config = self.config
+        if done >= config.run.epochs:
+            return
+        position = done * self.steps * config.pipeline.batch_size
+        dataset = new_dataset(config, self.source, self.bad_images, position)
+        model.fit(
+            dataset,
+            epochs=config.run.epochs,
+            initial_epoch=done,
+            steps_per_epoch=self.steps,
+            shuffle=False,
+            callbacks=self._callbacks(checkpoints),
+        )
+
+    def _callbacks(self, checkpoints):
+        run = self.config.run
+        listed = [
+            parts.StopWhenNotFinite(),
+            parts.Throughput(self.config.pipeline.batch_size),
+            parts.EpochRecord(
+                self.folder, self.logger, run.epochs, self._measure, self.say
+            ),
+            parts.SaveEvery(checkpoints, run.save_every, run.epochs),
+            parts.Every(run.attention_every, self._draw_epoch),
+        ]
+        if run.tensorboard:
+            listed.append(
+                keras.callbacks.TensorBoard(self.folder.tensorboard, write_graph=False)
+            )
+        return listed
+
+    def _measure(self, epoch, model):
+        self.bad_images.check(len(self.source), self.config.pipeline.max_bad_share)
+        for name, reason in self.bad_images.names.items():
+            self.logger.warning("unreadable, passed over: %s (%s)", name, reason)
+        every = self.config.run.knn_every
+        if every and epoch % every == 0 and epoch < self.config.run.epochs:
+            return self._knn(model.teacher_backbone)
+        return {}
+
+    def _knn(self, backbone):
+        if not self.knn_sources:
+            return {}
+        fewest = min(len(self.knn_sources[0]), KNN_TRAIN)
+        k = tuple(n for n in (10, 20) if n <= fewest)
+        return evaluate_knn(
+            backbone,
+            *self.knn_sources,
+            self.config.run.eval_size,
+            k=k or (1,),
+            max_train=KNN_TRAIN,
+            max_test=KNN_TEST,
+        )
+
+    def _draw_epoch(self, epoch, model):
+        self._draw(model.teacher_backbone, self.folder.attention / f"epoch-{epoch:04d}")
+
+    def _draw(self, backbone, out):
+        """Attention sheets of the run's fixed list of photos."""
+        source = self.test_source or self.source
+        run, views = self.config.run, self.config.views
+        sheets = []
+        for index in watch_list(len(source), run.attention_photos):
+            with contextlib.suppress(Exception):
+                image = decode(source.image_bytes(index)).numpy()
+                stem = source.id(index).replace("/", "_").rsplit(".", 1)[0]
+                sheets += write_attention(
+                    backbone,
+                    image,
+                    stem,
+                    out,
+                    size=run.attention_size,
+                    mean=views.mean,
+                    std=views.std,
+                )[:1]
+        return sheets
+
+    def _finish(self, model, began):
+        config, backbone = self.config, model.teacher_backbone
+        backbone.save(self.folder.backbone)
+        sheets = self._draw(backbone, self.folder.attention)
+        trained = self._knn(backbone)
+        keras.utils.set_random_seed(config.run.seed)
+        untrained = self._knn(new_backbone(config)) if trained else {}
+        records = self.folder.read_metrics()
+        summary = {
+            "data": config.data,
+            "photos": len(self.source),
+            "epochs": config.run.epochs,
+            "loss": records[-1]["loss"] if records else None,
+            **trained,
+            **{f"untrained/{k}": v for k, v in untrained.items()},
+            "seconds": round(time.perf_counter() - began, 1),
+            "training_seconds": round(sum(r["seconds"] for r in records), 1),
+            "unreadable": self.bad_images.count,
+        }
+        write_text(self.folder.summary, json.dumps(summary, indent=2) + "\n")
+        self.logger.info("done: %s", summary)
+        self.say(report(self.folder, summary, sheets))
+        return Run(self.folder.path, config, model, summary)
+
+
+def knn_sources(source, test_source):
+    """(voters, judged) for k-NN, or None where there are no labels.
+
+    Without a test split every fifth photo is judged by the others.
+    """
+    probe = source.subset(range(min(len(source), 50)))
+    if not source.class_names or not any(probe.labels(i) for i in range(len(probe))):
+        return None
+    if test_source is not None:
+        return source, test_source
+    judged = set(range(0, len(source), 5))
+    voters = [i for i in range(len(source)) if i not in judged]
+    return (source.subset(voters), source.subset(sorted(judged))) if voters else None
+
+
+def watch_list(count, wanted):
+    """`wanted` places (or all) spread evenly over `count` photos."""
+    wanted = min(count, wanted)
+    return [i * count // wanted for i in range(wanted)]
+
+
+def report(folder, summary, sheets):
+    """What a person wants to read at the end."""
+    lines = [f"done in {say_duration(summary['seconds'])}: {folder.path}"]
+    for key, value in summary.items():
+        if key.startswith("knn/"):
+            floor = summary.get(f"untrained/{key}")
+            lines.append(f"  {key} {value:.1f} % (untrained network {floor:.1f} %)")
+    lines.append(f"  attention pictures of {len(sheets)} photos: {folder.attention}")
+    lines.append(f"  the trained network: {folder.backbone}")
+    lines.append(
+        f"  more pictures: python main.py attend PHOTOS --weights {folder.path}"
+    )
+    return "\n".join(lines)

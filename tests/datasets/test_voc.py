@@ -1,0 +1,157 @@
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dino_tf.datasets import open_source
+from dino_tf.datasets.voc import read_annotation
+from dino_tf.errors import UserError
+
+OBJECT = (
+    "<object><name>{}</name><difficult>{}</difficult><bndbox><xmin>{}</xmin>"
+    "<ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox>"
+    "<part><name>head</name></part></object>"
+)
+
+
+def annotation(*objects):
+    size = "<size><width>40</width><height>30</height><depth>3</depth></size>"
+    body = "".join(OBJECT.format(*values) for values in objects)
+    return f"<annotation>{size}{body}</annotation>"
+
+
+@pytest.fixture
+def devkit(tmp_path):
+    """A VOCdevkit with three photos; the third has no annotation and no mask."""
+    root = tmp_path / "VOCdevkit" / "VOC2007"
+    for name in ("JPEGImages", "Annotations", "ImageSets/Main", "SegmentationClass"):
+        (root / name).mkdir(parents=True)
+    for name in ("000001", "000002", "000003"):
+        photo = Image.fromarray(np.full((30, 40, 3), 90, np.uint8))
+        photo.save(root / "JPEGImages" / f"{name}.jpg")
+    (root / "Annotations/000001.xml").write_text(
+        annotation(("dog", 0, 1, 1, 40, 30), ("cat", 1, 11, 6, 20, 15))
+    )
+    (root / "Annotations/000002.xml").write_text(
+        annotation(("person", 0, 20, 3, 10, 9), ("train", 0, 5.5, 2, 99, 31))
+    )
+    mask = Image.fromarray(np.array([[0, 12], [255, 8]], np.uint8), "P")
+    mask.putpalette(list(range(256)) * 3)
+    mask.save(root / "SegmentationClass/000001.png")
+    (root / "ImageSets/Main/trainval.txt").write_bytes(b"000001\r\n\r\n000002\r\n")
+    (root / "ImageSets/Main/test.txt").write_text("000003\n\n")
+    (root / "ImageSets/Main/dog_trainval.txt").write_text("000001 1\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("below", ["", "VOCdevkit", "VOCdevkit/VOC2007"])
+def test_root_may_be_given_at_three_levels(devkit, below):
+    source = open_source(f"voc2007:{devkit / below}")
+    assert [source.id(i) for i in range(len(source))] == ["000001", "000002"]
+    assert source.name == "voc2007/trainval"
+    assert len(source.class_names) == 20
+    assert (
+        source.class_names[0] == "aeroplane" and source.class_names[19] == "tvmonitor"
+    )
+
+
+def test_data_dir_is_the_default_root(devkit):
+    assert len(open_source("voc2007", "test", data_dir=str(devkit))) == 1
+
+
+def test_labels_boxes_and_mask(devkit):
+    source = open_source(f"voc2007:{devkit}")
+    assert source.labels(0) == (7, 11)
+    boxes = source.boxes(0)
+    np.testing.assert_array_equal(boxes.xyxy, [[0, 0, 40, 30], [10, 5, 20, 15]])
+    np.testing.assert_array_equal(boxes.classes, [11, 7])
+    np.testing.assert_array_equal(boxes.difficult, [False, True])
+    np.testing.assert_array_equal(source.mask(0), [[0, 12], [255, 8]])
+    assert source.image_bytes(0)[:2] == b"\xff\xd8"
+
+
+def test_reversed_box_is_left_out_and_large_one_clipped(devkit):
+    source = open_source(f"voc2007:{devkit}")
+    assert source.labels(1) == (14, 18)
+    np.testing.assert_array_equal(source.boxes(1).xyxy, [[4.5, 1, 40, 30]])
+
+
+def test_photo_without_annotation(devkit):
+    record = open_source(f"voc2007:{devkit}", "test").record(0)
+    assert record.labels == () and record.boxes is None and record.mask is None
+
+
+def test_missing_test_set_is_none_and_unknown_set_an_error(devkit):
+    (devkit / "VOCdevkit/VOC2007/ImageSets/Main/test.txt").unlink()
+    assert open_source(f"voc2007:{devkit}", "test") is None
+    with pytest.raises(UserError, match="no image set 'val' in .*; allowed: trainval"):
+        open_source(f"voc2007:{devkit}", "val")
+
+
+def test_2012_trains_on_train_and_tests_on_val(devkit):
+    folder = devkit / "VOCdevkit/VOC2007"
+    main = folder / "ImageSets/Main"
+    (main / "trainval.txt").rename(main / "train.txt")
+    (main / "test.txt").rename(main / "val.txt")
+    folder.rename(folder.with_name("VOC2012"))
+    assert len(open_source(f"voc2012:{devkit}")) == 2
+    assert open_source(f"voc2012:{devkit}", "test").id(0) == "000003"
+
+
+def test_no_devkit_says_how_to_get_it(tmp_path, devkit):
+    with pytest.raises(UserError, match="main.py data get voc2012"):
+        open_source("voc2012", data_dir=str(devkit))
+    with pytest.raises(UserError, match="no VOC2012"):
+        open_source(f"voc2012:{devkit}/VOCdevkit/VOC2007")
+
+
+@pytest.mark.parametrize("text", ["", "../../etc/passwd\n"])
+def test_bad_image_set_is_refused(devkit, text):
+    (devkit / "VOCdevkit/VOC2007/ImageSets/Main/trainval.txt").write_text(text)
+    with pytest.raises(UserError, match="it lists photo names"):
+        open_source(f"voc2007:{devkit}")
+
+
+@pytest.mark.parametrize(
+    "data, message",
+    [
+        (b"<annotation>", "no element found"),
+        (b'<!DOCTYPE a [<!ENTITY x "y">]><a>&x;</a>', "entities are not allowed"),
+        (
+            '<!DOCTYPE a [<!ENTITY x "y">]><a>&x;</a>'.encode("utf-16"),
+            "entities are not allowed",
+        ),
+        (annotation(("unicorn", 0, 1, 1, 2, 2)).encode(), "class 'unicorn'"),
+        (annotation(("cat", 0, "left", 1, 2, 2)).encode(), "left"),
+    ],
+)
+def test_bad_annotation_is_one_line(tmp_path, data, message):
+    file = tmp_path / "a.xml"
+    file.write_bytes(data)
+    with pytest.raises(UserError) as error:
+        read_annotation(file)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_true_colour_mask_is_refused(devkit):
+    file = devkit / "VOCdevkit/VOC2007/SegmentationClass/000001.png"
+    Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(file)
+    with pytest.raises(UserError, match="mode RGB; allowed: palette or grey"):
+        open_source(f"voc2007:{devkit}").mask(0)
+
+
+def test_real_photos(shared_dir):
+    source = open_source(f"voc2007:{shared_dir}/VOCdevkit")
+    test = open_source(f"voc2007:{shared_dir}/VOCdevkit", "test")
+    assert (len(source), len(test)) == (1792, 300)
+    start = time.perf_counter()
+    found = [source.labels(i) for i in range(len(source))]
+    assert time.perf_counter() - start < 3
+    assert {name for label in found for name in label} == {7, 9, 11, 12, 16}
+    assert all(len(label) == 1 for label in found)
+    index = [source.id(i) for i in range(len(source))].index("2007_000528")
+    record = source.record(index)
+    assert record.boxes.xyxy.tolist() == [[78, 43, 204, 198]]
+    assert record.mask.shape == (240, 320)
+    assert set(np.unique(record.mask)) <= {0, 8, 255} and 8 in record.mask

@@ -1,0 +1,192 @@
+"""The command line: commands, precedence, exit codes, one-line errors."""
+
+import subprocess
+import sys
+import time
+import types
+from pathlib import Path
+
+import pytest
+
+from dino_tf import cli
+from dino_tf.errors import Diverged, UserError
+from dino_tf.presets import PRESETS
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Configurations that reach a stand-in for `dino_tf.train.train`."""
+    configs = []
+    module = types.SimpleNamespace(train=configs.append)
+    monkeypatch.setitem(sys.modules, "dino_tf.train", module)
+    return configs
+
+
+def complaint(capsys, *argv):
+    assert cli.main(list(argv)) == 2
+    text = capsys.readouterr().err
+    assert text.startswith("error: ")
+    assert text.count("\n") == 1
+    return text
+
+
+@pytest.mark.parametrize("argv", [[], ["train"]])
+def test_train_is_the_default_command(trained, argv):
+    assert cli.main(argv) == 0
+    (config,) = trained
+    assert (config.data, config.preset) == ("auto", None)
+    assert config.given == frozenset()
+
+
+@pytest.mark.parametrize("command", [[], ["train"]])
+def test_options_without_and_with_the_command(trained, command):
+    argv = ["--preset", "imagenet", "--run.epochs", "2", "--views.mean", "[0,0,0]"]
+    assert cli.main(command + argv) == 0
+    (config,) = trained
+    assert (config.run.epochs, config.pipeline.batch_size) == (2, 1024)
+    assert config.views.mean == (0.0, 0.0, 0.0)
+    assert config.given == {"preset", "run.epochs", "views.mean"}
+
+
+def test_later_source_wins(trained, tmp_path):
+    file = tmp_path / "a.yaml"
+    file.write_text(
+        "preset: imagenet\nrun: {epochs: 5, seed: 6}\npipeline: {batch_size: 8}\n"
+    )
+    assert cli.main(["--run.seed", "7", "--config", str(file)]) == 0
+    (config,) = trained
+    assert config.head.out_dim == 65536  # preset before default
+    assert config.pipeline.batch_size == 8  # file before preset
+    assert config.run.epochs == 5
+    assert config.run.seed == 7  # command line before file
+
+
+def test_second_file_wins_over_the_first(trained, tmp_path):
+    for name, seed in (("a.yaml", 1), ("b.yaml", 2)):
+        (tmp_path / name).write_text(f"run: {{seed: {seed}}}")
+    files = ["--config", str(tmp_path / "a.yaml"), "--config", str(tmp_path / "b.yaml")]
+    assert cli.main(files) == 0
+    assert trained[0].run.seed == 2
+
+
+def test_asked_for_default_is_told_from_silence(trained):
+    assert cli.main(["--run.epochs", "100", "--pipeline.workers", "null"]) == 0
+    assert trained[0].given == {"run.epochs", "pipeline.workers"}
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ("--preset quikstart", "did you mean quickstart?"),
+        ("--run.epoch 2", "unknown option --run.epoch; did you mean --run.epochs?"),
+        ("train --epochs=2", "unknown option --epochs; did you mean --run.epochs?"),
+        ("--run.epochs 2.5", "run.epochs: got '2.5', allowed: a whole number"),
+        ("--views.aspect 1,2", "views.aspect: got '1,2', allowed: 2 numbers"),
+        ("--run.strategy x", "run.strategy: got 'x', allowed: auto, none, mirrored"),
+        ("--loss.student_temp 0", "loss.student_temp: got 0.0, allowed: above 0"),
+        ("--preset", "--preset: expected one argument"),
+        ("--config /none.yaml", "/none.yaml: allowed is a YAML file"),
+        ("trian", "no command 'trian', allowed: train, attend, data, presets"),
+        ("train photos", "got 'photos' too much"),
+        ("attend photos", "attend: missing are weights"),
+        ("attend a --weights b --sise 3", "did you mean --size?"),
+        ("attend a --weights b --keep-mas 3", "did you mean --keep-mass?"),
+        ("attend a --weights b --size x", "--size: got 'x', allowed: a whole number"),
+        ("data", "data: allowed are get NAME, check SPEC"),
+        ("data gt", "data: allowed are get NAME, check SPEC"),
+        ("data get coco", "got 'coco', allowed: voc2007, voc2012"),
+        ("data check /none", "/none"),
+        ("presets --all", "got --all, allowed: no option"),
+    ],
+)
+def test_mistakes_are_answered_in_one_line(capsys, trained, argv, words):
+    assert words in complaint(capsys, *argv.split())
+    assert trained == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(UserError("a\nb"), 2), (Diverged("nan"), 3), (KeyboardInterrupt(), 130)],
+)
+def test_exit_codes(capsys, monkeypatch, error, code):
+    def train(config):
+        raise error
+
+    module = types.SimpleNamespace(train=train)
+    monkeypatch.setitem(sys.modules, "dino_tf.train", module)
+    assert cli.main([]) == code
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_other_errors_are_not_swallowed(monkeypatch):
+    def train(config):
+        raise ZeroDivisionError
+
+    module = types.SimpleNamespace(train=train)
+    monkeypatch.setitem(sys.modules, "dino_tf.train", module)
+    with pytest.raises(ZeroDivisionError):
+        cli.main([])
+
+
+def test_attend_hands_its_arguments_on(monkeypatch):
+    calls = []
+    module = types.SimpleNamespace(attend=lambda *args: calls.append(args))
+    monkeypatch.setitem(sys.modules, "dino_tf.attend", module)
+    assert cli.main("attend a b --weights w --keep-mass 0.5".split()) == 0
+    assert calls == [(["a", "b"], "w", None, 480, 0.5)]
+
+
+def test_presets_are_listed(capsys):
+    assert cli.main(["presets"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines if line[0] != " "] == list(PRESETS)
+    assert max(map(len, lines)) <= 80
+
+
+def test_data_get_names_folder(capsys, monkeypatch):
+    from dino_tf.datasets import download
+
+    monkeypatch.setattr(download, "get_voc", lambda year, folder, _: (year, folder))
+    assert cli.main(["data", "get", "voc2012", "--data-dir", "d"]) == 0
+    assert capsys.readouterr().out == "(2012, 'd')\n"
+
+
+def test_data_check_counts_classes_and_unreadable_photos(capsys, tmp_path):
+    from PIL import Image
+
+    for name in ("cat/a.png", "cat/b.png", "dog/c.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    (tmp_path / "dog" / "d.png").write_bytes(b"no picture")
+    assert cli.main(["data", "check", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("4 photos")
+    assert [line.split() for line in lines[1:3]] == [["cat", "2"], ["dog", "2"]]
+    assert lines[3] == "1 unreadable (25.0%)"
+    assert "d" in lines[4]
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["train", "--help"], ["attend", "-h"]])
+def test_help_fits_80_columns(capsys, monkeypatch, argv):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys, "argv", ["main.py"])
+    assert cli.main(argv) == 0
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80
+    assert "usage: " in text
+
+
+@pytest.mark.parametrize(("argv", "code"), [(["--help"], 0), (["--preset", "x"], 2)])
+def test_answers_come_without_tensorflow(argv, code):
+    program = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from dino_tf.cli import main; "
+        f"code = main({argv!r}); "
+        "assert not {'tensorflow', 'keras'} & set(sys.modules); sys.exit(code)"
+    )
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True)
+    assert done.returncode == code, done.stderr.decode()
+    # 0.4 s on an idle core; TensorFlow alone would take several.
+    assert time.monotonic() - start < 5

@@ -1,0 +1,57 @@
+"""Presets hold known settings, and give way to what a person asked for."""
+
+import pytest
+
+from dino_tf import presets, recipe, settings
+from dino_tf.config import Config
+from dino_tf.errors import UserError
+from dino_tf.presets import PRESETS, apply_preset
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_preset_lists_only_differences_of_the_right_type(name):
+    values = presets.differences(name)
+    assert len(PRESETS[name]["about"]) > 20
+    checked = settings.check(Config, values)
+    assert checked == values
+    defaults = Config().flatten()
+    same = [key for key in values if values[key] == defaults[key]]
+    # Automatic values depend on the data; equal fixed defaults are no difference.
+    assert [key for key in same if defaults[key] is not None] == []
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_preset_resolves(name):
+    facts = recipe.Facts(num_photos=5011, num_cores=2)
+    config, _ = recipe.resolve(apply_preset(Config(), name), facts)
+    assert config.preset == name
+    assert config.data == PRESETS[name]["data"]
+
+
+def test_published_numbers():
+    config = apply_preset(Config(), "imagenet")
+    assert config.head.out_dim == 65536
+    assert config.head.norm_last_layer is False
+    assert config.pipeline.batch_size == 1024
+    assert (config.loss.teacher_temp, config.run.epochs) == (0.07, 300)
+    assert config.optimizer.teacher_momentum == 0.996
+
+
+def test_asked_for_values_stay():
+    asked = Config()
+    asked.run.epochs = 7
+    config = apply_preset(asked, "imagenet")
+    assert config.run.epochs == 7
+    assert config.pipeline.batch_size == 1024
+    assert asked.pipeline.batch_size is None
+
+
+def test_asked_for_default_stays():
+    config = apply_preset(Config.from_dict({"run.epochs": 100}), "imagenet")
+    assert config.run.epochs == 100
+    assert config.given == {"run.epochs"}
+
+
+def test_unknown_preset():
+    with pytest.raises(UserError, match="got 'quikstart'.*did you mean quickstart"):
+        apply_preset(Config(), "quikstart")

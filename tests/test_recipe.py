@@ -1,0 +1,257 @@
+"""The automatic recipe, its reasons, and the contradictions it refuses."""
+
+import pytest
+
+from dino_tf import checks, settings
+from dino_tf.config import Config
+from dino_tf.errors import UserError
+from dino_tf.presets import apply_preset
+from dino_tf.recipe import (
+    RULES,
+    Facts,
+    choose_preset,
+    describe,
+    gigabytes_per_photo,
+    num_replicas,
+    resolve,
+    write_yaml,
+)
+
+VOC = Facts(num_photos=5011, num_cores=2)
+GPU = Facts(5011, num_gpus=1, gpu_name="A100", compute_capability=(8, 0))
+IMAGENET = Facts(1_281_167, num_gpus=8, compute_capability=(8, 0), gpu_memory_gb=40)
+
+
+def resolved(facts=VOC, **values):
+    keys = {key.replace("__", "."): value for key, value in values.items()}
+    return resolve(Config.from_dict(keys), facts)[0]
+
+
+def refused(facts=VOC, **values):
+    with pytest.raises(UserError) as caught:
+        resolved(facts, **values)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("photos", "out_dim"),
+    [(100, 256), (1792, 2048), (5011, 4096), (50_000, 65536), (1_281_167, 65536)],
+)
+def test_prototypes_follow_the_number_of_photos(photos, out_dim):
+    assert resolved(Facts(photos)).head.out_dim == out_dim
+
+
+@pytest.mark.parametrize(
+    ("photos", "batch", "epochs", "momentum"),
+    [
+        (1_281_167, 1024, 100, 0.996),
+        (1_281_167, 256, 100, 0.9995),
+        (5011, 64, 100, 0.9936),
+        (1792, 64, 30, 0.98),
+    ],
+)
+def test_teacher_momentum(photos, batch, epochs, momentum):
+    config = resolved(Facts(photos), pipeline__batch_size=batch, run__epochs=epochs)
+    assert config.optimizer.teacher_momentum == momentum
+
+
+def test_few_photos_keep_the_teacher_sharp():
+    loss = resolved().loss
+    assert (loss.teacher_temp, loss.warmup_teacher_temp_epochs) == (0.04, 0)
+
+
+def test_many_photos_warm_the_teacher_up():
+    loss = resolved(IMAGENET).loss
+    assert (loss.teacher_temp, loss.warmup_teacher_temp_epochs) == (0.07, 30)
+    short = resolved(IMAGENET, run__epochs=20).loss
+    assert short.warmup_teacher_temp_epochs == 6
+
+
+@pytest.mark.parametrize(
+    ("epochs", "warmup"), [(2, 0.2), (30, 3), (100, 10), (300, 10)]
+)
+def test_warmup_is_a_tenth_at_most(epochs, warmup):
+    assert resolved(run__epochs=epochs).optimizer.warmup_epochs == warmup
+
+
+def test_schedules_may_outlast_the_run():
+    config = resolved(run__epochs=10, run__schedule_epochs=30)
+    assert (config.run.schedule_epochs, config.optimizer.warmup_epochs) == (30, 3)
+    assert resolved(run__epochs=10).run.schedule_epochs == 10
+
+
+@pytest.mark.parametrize(
+    ("facts", "precision"),
+    [
+        (VOC, "float32"),
+        (Facts(9, cpu_has_bf16=True), "mixed_bfloat16"),
+        (GPU, "mixed_bfloat16"),
+        (Facts(9, num_gpus=1, compute_capability=(7, 5)), "mixed_float16"),
+        (Facts(9, num_gpus=1, compute_capability=(6, 1)), "float32"),
+        (Facts(9, num_gpus=1), "float32"),
+    ],
+)
+def test_precision_follows_the_hardware(facts, precision):
+    assert resolved(facts).run.precision == precision
+
+
+def test_small_patches_are_not_trained_in_float16():
+    facts = Facts(9, num_gpus=1, compute_capability=(7, 5))
+    assert resolved(facts, model__patch_size=8).run.precision == "float32"
+
+
+def test_strategy_and_replicas():
+    assert resolved().run.strategy == "none"
+    eight = resolved(IMAGENET)
+    assert (eight.run.strategy, num_replicas(eight, IMAGENET)) == ("mirrored", 8)
+    assert eight.pipeline.batch_size == 512
+    assert num_replicas(resolved(GPU), GPU) == 1
+    two = Facts(100, num_cpu_devices=2)
+    assert num_replicas(resolved(two, run__strategy="mirrored"), two) == 2
+
+
+def test_batch_leaves_updates_in_a_small_set():
+    assert resolved(Facts(40)).pipeline.batch_size == 4
+    assert resolved(Facts(1)).pipeline.batch_size == 1
+    assert resolved().pipeline.batch_size == 32
+    assert resolved(GPU).pipeline.batch_size == 64
+
+
+def test_memory_estimate_meets_the_published_measurement():
+    # Table 8 of the paper: 15.4 GB for 64 photos, 10 local crops, half precision.
+    config = resolved(views__num_local=10, run__precision="mixed_bfloat16")
+    assert 64 * gigabytes_per_photo(config) == pytest.approx(14.4, abs=0.1)
+
+
+def test_batch_that_does_not_fit_is_split():
+    small = Facts(1_281_167, num_gpus=1, compute_capability=(8, 0), gpu_memory_gb=16)
+    assert resolved(small, pipeline__batch_size=256).optimizer.accumulate_steps == 8
+    large = Facts(1_281_167, num_gpus=1, compute_capability=(8, 0), gpu_memory_gb=80)
+    assert resolved(large, pipeline__batch_size=256).optimizer.accumulate_steps == 1
+    assert resolved(GPU, pipeline__batch_size=256).optimizer.accumulate_steps == 1
+
+
+def test_every_automatic_value_is_filled_in_and_has_a_reason():
+    config, reasons = resolve(Config(), VOC)
+    assert set(reasons) == set(RULES)
+    for key in RULES:
+        assert settings.value_of(config, key) not in (None, "auto")
+    assert reasons["head.out_dim"].startswith("5,011 photos")
+
+
+def test_what_was_asked_for_is_kept_without_a_reason():
+    asked = Config.from_dict({"head.out_dim": 1000, "run.precision": "float32"})
+    config, reasons = resolve(asked, GPU)
+    assert (config.head.out_dim, config.run.precision) == (1000, "float32")
+    assert not {"head.out_dim", "run.precision"} & set(reasons)
+    assert asked.loss.teacher_temp is None
+
+
+def test_resolved_twice_is_the_same():
+    config, _ = resolve(Config(), VOC)
+    assert resolve(config, VOC) == (config, {})
+
+
+@pytest.mark.parametrize(
+    ("facts", "data", "name"),
+    [
+        (GPU, "voc2007", "voc2007"),
+        (VOC, "voc2007", "voc2007_cpu"),
+        (VOC, "scenes", "quickstart"),
+        (GPU, "scenes:100", "quickstart"),
+        (IMAGENET, "folder:photos", "imagenet_vanilla"),
+        (Facts(1_281_167), "folder:photos", "voc2007_cpu"),
+    ],
+)
+def test_preset_follows_machine_and_data(facts, data, name):
+    chosen, reason = choose_preset(facts, data)
+    assert chosen == name
+    assert reason
+    resolve(apply_preset(Config(data=data), chosen), facts)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"views__global_size": 100}, "got 100, allowed: multiples of model.patch_si"),
+        ({"views__local_size": 50}, "16, such as 48 or 64"),
+        ({"views__local_size": 8}, "16, such as 16"),
+        ({"run__eval_size": 100}, "run.eval_size: got 100"),
+        ({"pipeline__batch_size": 6000}, "at most 5011, the number of photos"),
+        ({"pipeline__batch_size": 0}, "got 0, allowed: 1 or more"),
+        (
+            {"pipeline__batch_size": 64, "optimizer__accumulate_steps": 3},
+            "multiples of 3 (1 devices, 3 parts)",
+        ),
+        ({"run__schedule_epochs": 3}, "got 3, allowed: run.epochs 100 or more"),
+        ({"optimizer__warmup_epochs": 101}, "at most 100, the epochs"),
+        ({"optimizer__freeze_last_layer_epochs": 101}, "got 101, allowed: at most"),
+        ({"loss__teacher_temp": 0.2}, "up to loss.student_temp 0.1"),
+        ({"loss__teacher_temp": 0}, "got 0.0, allowed: above 0"),
+        ({"optimizer__teacher_momentum": 1.5}, "from 0 to 1"),
+        ({"optimizer__teacher_momentum_end": 0.5}, "optimizer.teacher_momentum 0.99"),
+        ({"optimizer__min_lr": 0.1}, "up to the peak of the rate"),
+        ({"optimizer__lr": float("inf")}, "finite numbers"),
+        ({"views__num_local": -1}, "got -1, allowed: 0 or more"),
+        ({"views__global_scale": [0.5, 0.4]}, "got [0.5, 0.4], allowed: the smaller"),
+        ({"views__local_scale": [0.0, 0.4]}, "above 0, up to 1"),
+        ({"views__hue": 0.7}, "from 0 to 0.5"),
+        ({"views__solarize": [0.0, 2.0]}, "from 0 to 1"),
+        ({"model__drop_path_rate": 1.0}, "from 0 to below 1"),
+        ({"model__arch": "vit_smal"}, "did you mean vit_small?"),
+        ({"model__embed_dim": 100}, "model.num_heads: got 6, allowed: divisors of 100"),
+        ({"run__precision": "mixed_float16"}, "float32, mixed_bfloat16 without a GPU"),
+        ({"pipeline__max_bad_share": 2.0}, "from 0 to 1"),
+    ],
+)
+def test_contradictions_are_refused(values, words):
+    text = refused(**values)
+    assert words in text
+    assert "got " in text and "allowed: " in text
+
+
+def test_local_size_is_free_without_local_crops():
+    resolved(views__num_local=0, views__local_size=50)
+
+
+def test_batch_is_divisible_by_replicas():
+    text = refused(IMAGENET, pipeline__batch_size=100)
+    assert "got 100, allowed: multiples of 8 (8 devices, 1 parts)" in text
+
+
+def test_bfloat16_needs_a_gpu_that_has_it():
+    facts = Facts(99, num_gpus=1, compute_capability=(7, 0))
+    assert "mixed_float16" in refused(facts, run__precision="mixed_bfloat16")
+
+
+def test_wrong_type_in_python_is_refused_too():
+    config = Config()
+    config.run.epochs = "many"
+    with pytest.raises(UserError, match="run.epochs: got 'many'"):
+        resolve(config, VOC)
+
+
+def test_description_fits_80_columns_and_shows_reasons():
+    config, reasons = resolve(Config(), VOC)
+    lines = describe(config, reasons).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "  out_dim                    4096 - 5,011 photos: near one prototype a" in (
+        "\n".join(lines)
+    )
+    assert "  hidden_dim                 2048" in lines
+
+
+def test_written_yaml_reads_back_with_reasons_as_comments(tmp_path):
+    config, reasons = resolve(apply_preset(Config(), "voc2007_cpu"), VOC)
+    file = tmp_path / "config.yaml"
+    write_yaml(config, reasons, file)
+    assert Config.from_yaml(file) == config
+    text = file.read_text()
+    assert "  # the schedules end with the run\n  schedule_epochs: 30\n" in text
+
+
+def test_networks_are_those_of_the_models():
+    from dino_tf.models.backbones import VITS
+
+    assert checks.ARCHITECTURES == VITS
