@@ -1,9 +1,8 @@
-"""From a source to batches of views: the tf.data of training and of evaluation.
+"""From a source of photos to batches: order, reading, views, bad photos.
 
-The place of a photo in the stream decides everything about it: which photo it is
-(a permutation of each epoch, computed place by place, so that nothing is held in
-memory) and how it is augmented. Any number of threads gives the same batches, and a
-stream can begin anywhere.
+The stream is a function of the seed alone. Position p belongs to epoch p // N and
+to one place in that epoch's permutation, and the views at p are drawn from
+(seed, p); so neither the number of threads nor a restart changes the data.
 """
 
 import threading
@@ -11,18 +10,15 @@ import threading
 import numpy as np
 import tensorflow as tf
 
-from dino_tf.errors import UserError
-from dino_tf.transforms.image import IMAGENET_MEAN, IMAGENET_STD, center_crop, decode
-
-# Long enough to never end (2^62 photos), short enough for int64 arithmetic.
-ENDLESS = 2**62
+from .errors import UserError
+from .transforms.image import center_crop, decode
 
 
 class BadImages:
-    """Photos that could not be read: counted, named, and limited.
+    """The photos that could not be read, by name and reason; safe between threads.
 
     Attributes:
-        names: {id of the photo: reason}.
+        names: Dictionary from photo id to the reason, one entry per bad photo.
     """
 
     def __init__(self):
@@ -31,32 +27,53 @@ class BadImages:
 
     @property
     def count(self):
-        """Number of different unreadable photos met so far."""
+        """Number of distinct photos that could not be read."""
         return len(self.names)
 
-    def add(self, name, reason, total):
-        """Remembers a photo.
-
-        Raises:
-            UserError: When all `total` photos are unreadable.
-        """
+    def add(self, name, reason):
+        """Remember one photo; a second time is ignored."""
         with self._lock:
-            self.names[name] = reason
-        if self.count >= total:
-            raise UserError(f"none of {total} photos can be read; {name}: {reason}")
+            self.names.setdefault(name, reason)
 
     def check(self, total, max_share):
-        """Refuses more than `max_share` unreadable photos of `total`.
+        """Stop when too large a share of the photos is bad.
+
+        Args:
+            total: Number of photos in the source.
+            max_share: Largest share allowed, 0..1.
 
         Raises:
-            UserError: Naming the first of them.
+            UserError: More than `max_share * total` distinct photos are bad.
         """
-        if self.count > max_share * total:
-            name, reason = next(iter(self.names.items()))
+        with self._lock:
+            bad = sorted(self.names.items())
+        if len(bad) > max_share * total:
+            name, reason = bad[0]
             raise UserError(
-                f"{self.count} of {total} photos cannot be read (allowed by "
-                f"pipeline.max_bad_share: {max_share:g}); the first is {name}: {reason}"
+                f"{len(bad)} of {total} images cannot be read (first {name}: "
+                f"{reason}); allowed is a share of {max_share:g}"
             )
+
+
+def steps_per_epoch(source_len, batch_size):
+    """Number of whole batches in one pass over the source.
+
+    Args:
+        source_len: Number of photos.
+        batch_size: Photos per step, over all replicas.
+
+    Returns:
+        `source_len // batch_size`, at least 1.
+
+    Raises:
+        UserError: The batch is not positive or larger than the source.
+    """
+    if not 1 <= batch_size <= source_len:
+        raise UserError(
+            f"batch size is {batch_size}; allowed is 1 to the number of images, "
+            f"{source_len}"
+        )
+    return source_len // batch_size
 
 
 def make_dataset(
@@ -70,159 +87,155 @@ def make_dataset(
     bad_images=None,
     start_position=0,
 ):
-    """Batches of views for `DINO.fit`.
+    """Build the stream of batches of views that `DINO.fit` takes.
+
+    A photo that cannot be read is noted in `bad_images` and its place is taken by
+    the next readable photo of the source: every batch is full, and k batches are
+    always k * B positions, so that `start_position` is exact.
 
     Args:
-        source: `datasets.Source`, or a SPEC such as "folder:photos".
-        views: `transforms.multicrop.MultiCrop`.
-        batch_size: Photos in a global batch B.
-        seed: Of the order and the augmentation.
-        shuffle: Whether every epoch is a new permutation.
-        repeat: Whether epochs follow one another without end; give `fit` its
-            `steps_per_epoch` then.
-        workers: Threads; None lets tf.data choose. The batches do not depend on it.
-        bad_images: `BadImages` that collects unreadable photos; they are passed over.
-        start_position: Photos of the stream to leave out, for going on where an
-            earlier training stopped; costs nothing.
+        source: Has `len(source)`, `source.id(i)` and `source.image_bytes(i)`.
+        views: A `MultiCrop`, or another callable of the views contract.
+        batch_size: Photos per batch, over all replicas.
+        seed: Seed of order and views, an integer.
+        shuffle: New permutation in each epoch instead of the source's own order.
+        repeat: Go on without end instead of one epoch.
+        workers: Threads that read and augment; None lets tf.data decide.
+        bad_images: `BadImages` that collects unreadable photos; None makes one.
+        start_position: Number of samples to pass over, without reading them:
+            batches already seen times `batch_size`.
 
     Returns:
-        `tf.data.Dataset` of {"global": (B, 2, S, S, 3), "local": (B, V, s, s, 3)}.
+        `tf.data.Dataset` of `{"global": (B, 2, S, S, 3), "local": (B, V, s, s, 3)}`,
+        float32; the last partial batch is dropped. It is endless with `repeat`, so
+        `fit` needs `steps_per_epoch`.
 
     Raises:
-        UserError: When the batch is larger than the source.
+        UserError: The batch is larger than the source, or a number is negative.
+            While iterating, TensorFlow reports it as `InvalidArgumentError` when
+            no photo can be read at all.
     """
-    if isinstance(source, str):
-        from dino_tf.datasets import open_source
+    steps_per_epoch(len(source), batch_size)
+    if start_position < 0:
+        raise UserError(f"start_position is {start_position}; allowed is 0 or more")
+    if workers is not None and workers < 1:
+        raise UserError(f"workers is {workers}; allowed is 1 or more, or None")
+    read = _reader(source, bad_images or BadImages(), replace=True)
 
-        source = open_source(source)
-    count = len(source)
-    steps_per_epoch(count, batch_size)
-    end = ENDLESS if repeat else max(count, start_position)
-    places = tf.data.Dataset.range(start_position, end)
-    calls = workers or tf.data.AUTOTUNE
+    def load(position, index):
+        image, _ = read(index)
+        return views(image, tf.stack([tf.constant(seed, tf.int64), position]))
 
-    def make_views(index, place):
-        image, readable = _read(source, index, bad_images or BadImages())
-        return readable, tf.cond(
-            readable,
-            lambda: views(image, _seed_of(seed, place)),
-            lambda: _no_views(views),
-        )
-
-    dataset = places.map(lambda place: (_index(place, count, seed, shuffle), place))
-    dataset = dataset.map(make_views, num_parallel_calls=calls, deterministic=True)
-    dataset = dataset.filter(lambda readable, _: readable)
-    dataset = dataset.map(lambda _, crops: crops)
+    threads = workers or tf.data.AUTOTUNE
+    order = _order(len(source), seed, shuffle, repeat, start_position)
+    dataset = order.map(load, num_parallel_calls=threads, deterministic=True)
     dataset = dataset.batch(batch_size, drop_remainder=True)
-    return dataset.prefetch(2).with_options(_options(workers))
+    return dataset.prefetch(tf.data.AUTOTUNE).with_options(_options(workers))
 
 
-def evaluation_dataset(
-    source,
-    size,
-    batch_size,
-    indices=None,
-    bad_images=None,
-    mean=IMAGENET_MEAN,
-    std=IMAGENET_STD,
-):
-    """Central squares of a source's photos, in order, once.
+def evaluation_dataset(source, size, batch_size, indices=None, bad_images=None):
+    """Build one ordered pass over photos, prepared for evaluation.
 
     Args:
-        source: `datasets.Source`.
-        size: Side S of the square in pixels.
-        batch_size: Photos b in a batch; the last may have fewer.
-        indices: Which photos; None takes all.
+        source: As in `make_dataset`.
+        size: Side S of the central square in pixels.
+        batch_size: Photos per batch; the last may hold fewer.
+        indices: Which photos, in this order; None takes all.
         bad_images: `BadImages` that collects unreadable photos; they are left out.
-        mean: Of red, green, blue in 0 to 1, as in training.
-        std: Of red, green, blue in 0 to 1, as in training.
 
     Returns:
-        `tf.data.Dataset` of {"image": (b, S, S, 3) normalised, "index": (b,) int64}.
-    """
-    indices = range(len(source)) if indices is None else indices
-    places = tf.constant([int(i) for i in indices], tf.int64)
-    dataset = tf.data.Dataset.from_tensor_slices(places)
-
-    def prepare(index):
-        image, readable = _read(source, index, bad_images or BadImages())
-        square = tf.cond(
-            readable,
-            lambda: center_crop(image, size, mean, std),
-            lambda: tf.zeros((size, size, 3)),
-        )
-        return readable, {"image": square, "index": index}
-
-    dataset = dataset.map(prepare, tf.data.AUTOTUNE, deterministic=True)
-    dataset = dataset.filter(lambda readable, _: readable).map(lambda _, item: item)
-    return dataset.batch(batch_size).prefetch(2).with_options(_options(None))
-
-
-def steps_per_epoch(count, batch_size):
-    """Full batches in `count` photos.
+        `tf.data.Dataset` of `{"image": (b, S, S, 3) normalised float32, "index":
+        (b,) int64}`, where "index" is the place in the source.
 
     Raises:
-        UserError: When there is none.
+        UserError: The batch size is below 1.
     """
-    if not 1 <= batch_size <= count:
-        raise UserError(
-            f"batch size is {batch_size}; allowed is 1 to {count}, the number of photos"
+    if batch_size < 1:
+        raise UserError(f"batch size is {batch_size}; allowed is 1 or more")
+    chosen = np.arange(len(source)) if indices is None else np.asarray(indices)
+    read = _reader(source, bad_images or BadImages(), replace=False)
+
+    def load(index):
+        image, readable = read(index)
+        return {"image": center_crop(image, size), "index": index}, readable
+
+    dataset = tf.data.Dataset.from_tensor_slices(chosen.astype(np.int64))
+    dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = dataset.filter(lambda _, readable: readable)
+    dataset = dataset.map(lambda sample, _: sample).batch(batch_size)
+    return dataset.prefetch(tf.data.AUTOTUNE).with_options(_options(None))
+
+
+def _order(total, seed, shuffle, repeat, start):
+    """Dataset of (position, index of the photo), beginning at position `start`."""
+
+    def epoch(number):
+        place = tf.range(total, dtype=tf.int64)
+        return tf.data.Dataset.from_tensor_slices(
+            (number * total + place, _permutation(number) if shuffle else place)
         )
-    return count // batch_size
+
+    def _permutation(number):
+        key = tf.stack([tf.constant(seed, tf.int64), number])
+        draws = tf.random.stateless_uniform((total,), key, None, None, tf.int64)
+        return tf.cast(tf.argsort(draws, stable=True), tf.int64)
+
+    first, within = divmod(start, total)
+    if not repeat:
+        return tf.data.Dataset.range(min(first, 1), 1).flat_map(epoch).skip(within)
+    order = tf.data.Dataset.counter(first).flat_map(epoch).skip(within)
+    endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
+    return order.apply(endless)
 
 
-def _index(place, count, seed, shuffle):
-    """Index of the photo at a place of the stream."""
-    within = place % count
-    if not shuffle or count == 1:
-        return within
-    epoch = tf.cast(place // count, tf.uint32)
-    key = tf.stack([tf.cast(seed, tf.uint32), epoch])
-    last = tf.constant(count - 1, tf.int64)
-    return tf.random.experimental.index_shuffle(within, key, last)
-
-
-def _seed_of(seed, place):
-    """Seed (2,) int32 of the augmentation at a place of the stream."""
-    base = tf.stack([tf.cast(seed, tf.int32), tf.cast(place // 2**31, tf.int32)])
-    return tf.random.fold_in(base, tf.cast(place % 2**31, tf.int32))
-
-
-def _read(source, index, bad_images):
-    """Photo (H, W, 3) uint8 and whether it could be read, inside a graph."""
+def _reader(source, bad_images, replace):
+    """Make the function index -> (image (H, W, 3) uint8, readable)."""
 
     def read(index):
-        index = int(index)
-        try:
-            return decode(source.image_bytes(index)).numpy(), True
-        except (OSError, ValueError, tf.errors.InvalidArgumentError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error) else "unreadable"
-            bad_images.add(source.id(index), reason, len(source))
-            return _NOTHING, False
+        tries = len(source) if replace else 1
+        for step in range(tries):
+            image = _read_one(source, (int(index) + step) % len(source), bad_images)
+            if image is not None:
+                return image, True
+        if replace:
+            raise UserError(f"none of the {len(source)} images can be read")
+        return np.zeros((1, 1, 3), np.uint8), False
 
-    image, readable = tf.numpy_function(
-        read, [index], (tf.uint8, tf.bool), stateful=False
-    )
-    return tf.ensure_shape(image, (None, None, 3)), tf.ensure_shape(readable, ())
+    def call(index):
+        image, readable = tf.numpy_function(
+            read, [index], (tf.uint8, tf.bool), stateful=False
+        )
+        return tf.ensure_shape(image, (None, None, 3)), tf.ensure_shape(readable, ())
+
+    return call
 
 
-_NOTHING = np.zeros((1, 1, 3), "uint8")
+def _read_one(source, index, bad_images):
+    name = source.id(index)
+    if name in bad_images.names:
+        return None
+    try:
+        # Eager operations inside a thread of tf.data; decoding has no GPU kernel.
+        with tf.device("CPU:0"):
+            return decode(source.image_bytes(index)).numpy()
+    except (OSError, tf.errors.OpError) as error:
+        bad_images.add(name, _reason(error))
+        return None
 
 
-def _no_views(views):
-    shapes = {
-        "global": (2, views.global_size, views.global_size, 3),
-        "local": (views.num_local, views.local_size, views.local_size, 3),
-    }
-    return {name: tf.zeros(shape) for name, shape in shapes.items()}
+def _reason(error):
+    text = error.message if isinstance(error, tf.errors.OpError) else str(error)
+    return text.split("[Op:")[0].splitlines()[0].strip() or type(error).__name__
 
 
 def _options(workers):
     options = tf.data.Options()
     options.deterministic = True
-    # Places are numbers, not files: every replica takes its part of each batch.
-    policy = tf.data.experimental.AutoShardPolicy.OFF
-    options.experimental_distribute.auto_shard_policy = policy
-    if workers:
+    # Samples run side by side; threads inside one operation only get in the way.
+    options.threading.max_intra_op_parallelism = 1
+    if workers is not None:
         options.threading.private_threadpool_size = workers
+    # Every worker draws the same stream and keeps its share of each batch.
+    policy = tf.data.experimental.AutoShardPolicy.DATA
+    options.experimental_distribute.auto_shard_policy = policy
     return options
