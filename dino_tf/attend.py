@@ -5,7 +5,7 @@ import pathlib
 from dino_tf.datasets.folder import find_images
 from dino_tf.errors import UserError
 from dino_tf.models.backbones import load_backbone
-from dino_tf.transforms.image import decode
+from dino_tf.transforms.image import try_decode
 from dino_tf.visualize.attention import write_attention
 
 
@@ -15,7 +15,7 @@ def attend(paths, weights, out=None, size=480, keep_mass=0.6, say=print):
     Args:
         paths: Photos or folders of photos.
         weights: What `load_backbone` accepts.
-        out: Folder for the pictures; None makes `attention/` in a run folder given
+        out: Folder for the pictures; None makes `attend/` in a run folder given
             as `weights`, else `result/attend`.
         size: Shorter side of the photo for the network, in pixels.
         keep_mass: Share of the attention that the mask keeps, in (0, 1].
@@ -32,9 +32,9 @@ def attend(paths, weights, out=None, size=480, keep_mass=0.6, say=print):
     out = pathlib.Path(out) if out else _default_out(weights)
     sheets, bad = [], []
     for number, (path, stem) in enumerate(photos, 1):
-        image = read_photo(path)
+        image, reason = try_decode(path.read_bytes)
         if image is None:
-            bad.append(str(path))
+            bad.append(f"{path} ({reason})")
             continue
         sheets.append(write_attention(backbone, image, stem, out, keep_mass, size)[0])
         say(f"{number}/{len(photos)} {sheets[-1]}")
@@ -72,16 +72,6 @@ def list_photos(paths):
         taken.add(stem)
         photos.append((path, stem))
     return photos
-
-
-def read_photo(path):
-    """Photo as uint8 (H, W, 3), or None when it cannot be read."""
-    import tensorflow as tf
-
-    try:
-        return decode(pathlib.Path(path).read_bytes()).numpy()
-    except (OSError, tf.errors.InvalidArgumentError):
-        return None
 
 
 def _default_out(weights):

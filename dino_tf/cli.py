@@ -10,7 +10,6 @@ import re
 import sys
 import textwrap
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 
 import jsonargparse
 
@@ -225,11 +224,12 @@ def _data_get(parsed):
 
 def _data_check(parsed):
     from dino_tf.datasets import open_source
+    from dino_tf.pipeline import unreadable
 
     source = open_source(parsed.spec, parsed.split)
     if source is None:
         raise UserError(f"{parsed.spec}: got split {parsed.split!r}, allowed: train")
-    bad = _unreadable(source)
+    bad = unreadable(source)
     print(f"{len(source)} photos in {parsed.spec}, split {parsed.split}")
     labels = Counter(k for i in range(len(source)) for k in source.labels(i))
     for k, name in enumerate(source.class_names):
@@ -238,24 +238,6 @@ def _data_check(parsed):
     for name in bad[:20]:
         print(f"  {name}")
     return 0
-
-
-def _unreadable(source):
-    """Names of the photos that the training could not decode."""
-    import tensorflow as tf
-
-    from dino_tf.transforms.image import decode
-
-    def problem(index):
-        try:
-            decode(source.image_bytes(index))
-        except (OSError, tf.errors.InvalidArgumentError):
-            return source.id(index)
-        return None
-
-    with ThreadPoolExecutor() as threads:
-        found = list(threads.map(problem, range(len(source))))
-    return [name for name in found if name]
 
 
 def _presets(parsed):

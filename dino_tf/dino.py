@@ -15,6 +15,7 @@ from dino_tf.distribute import (
 from dino_tf.loss import DINOLoss
 from dino_tf.models.head import BatchNorm, DINOHead
 from dino_tf.schedules import value_at
+from dino_tf.views import split_batch, views_outermost
 
 CLIP_EPSILON = 1e-6
 
@@ -51,7 +52,8 @@ class DINO(keras.Model):
     Example:
         >>> model = DINO(create_backbone("vit_tiny"), DINOHead(4096))
         >>> model.compile(optimizer="adamw")
-        >>> model.fit(make_dataset("folder:photos", batch_size=64), epochs=10)
+        >>> data = make_dataset(open_source("folder:photos"), MultiCrop(), 64)
+        >>> model.fit(data, epochs=10, steps_per_epoch=100)
     """
 
     def __init__(
@@ -156,44 +158,37 @@ class DINO(keras.Model):
     def test_step(self, data):
         """Loss of a batch of views with neither drop path nor any update."""
         views = _views_of(data)
-        loss, _ = self._loss_and_center(
-            views["global"], views["local"], self._clock(), training=False
-        )
+        teacher = self.teacher_logits(views["global"], training=False)
+        student = self.student_logits(views["global"], views["local"], training=False)
+        loss = self.dino_loss.compute(student, teacher, self._clock())
         self.loss_tracker.update_state(loss)
         return self.get_metrics_result()
 
     def student_logits(self, global_views, local_views, training=True):
         """Student's logits (V, B, K), global views first, one pass per crop size."""
-        batch, views = global_views.shape[0], _count(global_views) + _count(local_views)
-        groups = [_views_outermost(global_views)]
-        if _count(local_views):
-            groups.append(_views_outermost(local_views))
+        batch, num_local = global_views.shape[0], local_views.shape[1]
+        groups = [views_outermost(global_views)]
+        if num_local:
+            groups.append(views_outermost(local_views))
         features = [self.student_backbone(g, training=training) for g in groups]
         features = ops.concatenate(features, axis=0)
         logits = self.student_head(features, training=training)
-        shape = (views, batch or -1, self.student_head.out_dim)
+        shape = (global_views.shape[1] + num_local, batch or -1, logits.shape[-1])
         return ops.reshape(logits, shape)
 
     def teacher_logits(self, global_views, training=True):
         """Teacher's logits (G, B, K) of the global views."""
-        images = _views_outermost(global_views)
+        images = views_outermost(global_views)
         features = self.teacher_backbone(images, training=training)
         logits = self.teacher_head(features, training=training)
-        shape = (_count(global_views), -1, self.teacher_head.out_dim)
-        return ops.reshape(logits, shape)
-
-    def _loss_and_center(self, global_views, local_views, step, training):
-        teacher = self.teacher_logits(global_views, training)
-        student = self.student_logits(global_views, local_views, training)
-        loss = self.dino_loss.compute(student, teacher, step)
-        return loss, self.dino_loss.batch_center(teacher)
+        return ops.reshape(logits, (global_views.shape[1], -1, logits.shape[-1]))
 
     def _compute(self, global_views, local_views, step, loss_scale):
         """Loss, gradients (times `loss_scale`) and batch center; pure, for XLA."""
         if self.accumulate_steps == 1:
             return self._compute_part(global_views, local_views, step, loss_scale)
         parts = self.accumulate_steps
-        split = [_split_batch(v, parts) for v in (global_views, local_views)]
+        split = [split_batch(v, parts) for v in (global_views, local_views)]
 
         def one_part(index, totals):
             part = self._compute_part(
@@ -345,22 +340,3 @@ def _copy_of(layer, **changes):
 
 def _views_of(data):
     return data[0] if isinstance(data, tuple | list) else data
-
-
-def _count(views):
-    return views.shape[1]
-
-
-def _views_outermost(views):
-    """(B, V, H, W, 3) -> (V * B, H, W, 3), the views outermost as published."""
-    views = ops.transpose(views, (1, 0, 2, 3, 4))
-    return ops.reshape(views, (-1, *views.shape[2:]))
-
-
-def _split_batch(views, parts):
-    """(B, V, ...) -> (parts, B / parts, V, ...)."""
-    if views.shape[0] % parts:
-        raise ValueError(
-            f"batch of {views.shape[0]} is not a multiple of accumulate_steps={parts}"
-        )
-    return tf.reshape(views, (parts, views.shape[0] // parts, *views.shape[1:]))

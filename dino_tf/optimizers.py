@@ -4,8 +4,9 @@ Learning rate and weight decay may each be a number or a schedule of the step; b
 read `optimizer.iterations`. Biases and other one-dimensional variables are never
 decayed. Gradients are averaged over replicas by `DINO.train_step`, before clipping.
 
-A gradient that is zero in every place is a parameter that is frozen: it is left
-alone entirely, decay and velocity included, as PyTorch leaves a missing gradient.
+A gradient that is zero in every place belongs to a frozen variable, which is not
+decayed either: frozen from the start, it stays as it is, as PyTorch leaves a
+parameter without gradient.
 """
 
 import keras
@@ -70,21 +71,50 @@ class AdamW(_ScheduledDecay, keras.optimizers.AdamW):
     Args:
         learning_rate: Number or schedule.
         weight_decay: Number or schedule.
-        epsilon: Added to the root of the second moment.
-        **kwargs: As for `keras.optimizers.AdamW`.
+        epsilon: Added to the root of the second moment, after its bias correction.
+        **kwargs: As for `keras.optimizers.AdamW`, but for `amsgrad`.
+
+    Raises:
+        ValueError: When `amsgrad` is asked for.
 
     Reference:
         Loshchilov and Hutter 2019, arXiv 1711.05101; `torch.optim.AdamW`.
     """
 
     def __init__(self, learning_rate=5e-4, weight_decay=0.04, epsilon=1e-8, **kwargs):
+        if kwargs.get("amsgrad"):
+            raise ValueError("amsgrad=True: expected False")
         super().__init__(learning_rate, weight_decay, epsilon=epsilon, **kwargs)
 
+    def build(self, variables):
+        if self.built:
+            return
+        super().build(variables)
+        # PyTorch counts for each parameter the steps in which it had a gradient, so
+        # a layer that is frozen at first starts its bias correction afresh.
+        self._steps = [
+            self.add_variable((), dtype="float32", name=f"steps_{i}")
+            for i in range(len(variables))
+        ]
+
     def update_step(self, gradient, variable, learning_rate):
-        decay = self._decay_of(gradient, variable)
         rate = ops.cast(learning_rate, variable.dtype)
+        decay = self._decay_of(gradient, variable)
         self.assign(variable, variable * (1.0 - rate * decay))
-        super().update_step(gradient, variable, learning_rate)
+        place = self._get_variable_index(variable)
+        first, second = self._momentums[place], self._velocities[place]
+        gradient = ops.cast(gradient, variable.dtype)
+        self.assign_add(first, (gradient - first) * (1.0 - self.beta_1))
+        self.assign_add(second, (gradient * gradient - second) * (1.0 - self.beta_2))
+        steps = self._steps[place]
+        active = ops.cast(ops.any(ops.not_equal(gradient, 0)), "float32")
+        self.assign_add(steps, active)
+        step = ops.maximum(ops.cast(steps, variable.dtype), 1.0)
+        # Keras adds epsilon before this correction: at first 30 times as much, which
+        # holds variables of small gradients back.
+        root = ops.sqrt(second / (1.0 - ops.power(self.beta_2, step)))
+        rate = rate / (1.0 - ops.power(self.beta_1, step))
+        self.assign_sub(variable, rate * first / (root + self.epsilon))
 
 
 class _Momentum(_ScheduledDecay, keras.optimizers.Optimizer):

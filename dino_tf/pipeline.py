@@ -6,12 +6,14 @@ to one place in that epoch's permutation, and the views at p are drawn from
 """
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import tensorflow as tf
 
 from .errors import UserError
-from .transforms.image import center_crop, decode
+from .transforms.image import IMAGENET_MEAN, IMAGENET_STD, center_crop, try_decode
 
 
 class BadImages:
@@ -133,7 +135,15 @@ def make_dataset(
     return dataset.prefetch(tf.data.AUTOTUNE).with_options(_options(workers))
 
 
-def evaluation_dataset(source, size, batch_size, indices=None, bad_images=None):
+def evaluation_dataset(
+    source,
+    size,
+    batch_size,
+    indices=None,
+    bad_images=None,
+    mean=IMAGENET_MEAN,
+    std=IMAGENET_STD,
+):
     """Build one ordered pass over photos, prepared for evaluation.
 
     Args:
@@ -142,6 +152,8 @@ def evaluation_dataset(source, size, batch_size, indices=None, bad_images=None):
         batch_size: Photos per batch; the last may hold fewer.
         indices: Which photos, in this order; None takes all.
         bad_images: `BadImages` that collects unreadable photos; they are left out.
+        mean: Of each channel in 0..1, as in training.
+        std: Of each channel in 0..1, as in training.
 
     Returns:
         `tf.data.Dataset` of `{"image": (b, S, S, 3) normalised float32, "index":
@@ -157,7 +169,7 @@ def evaluation_dataset(source, size, batch_size, indices=None, bad_images=None):
 
     def load(index):
         image, readable = read(index)
-        return {"image": center_crop(image, size), "index": index}, readable
+        return {"image": center_crop(image, size, mean, std), "index": index}, readable
 
     dataset = tf.data.Dataset.from_tensor_slices(chosen.astype(np.int64))
     dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE)
@@ -166,19 +178,27 @@ def evaluation_dataset(source, size, batch_size, indices=None, bad_images=None):
     return dataset.prefetch(tf.data.AUTOTUNE).with_options(_options(None))
 
 
+def unreadable(source):
+    """Names of the photos of `source` that the training could not decode, in order."""
+    read = partial(_read_one, source, bad_images=BadImages())
+    with ThreadPoolExecutor() as threads:
+        readable = threads.map(lambda i: read(i) is not None, range(len(source)))
+        return [source.id(i) for i, whole in enumerate(readable) if not whole]
+
+
 def _order(total, seed, shuffle, repeat, start):
     """Dataset of (position, index of the photo), beginning at position `start`."""
 
-    def epoch(number):
-        place = tf.range(total, dtype=tf.int64)
-        return tf.data.Dataset.from_tensor_slices(
-            (number * total + place, _permutation(number) if shuffle else place)
-        )
-
-    def _permutation(number):
+    def indices(number):
+        if not shuffle:
+            return tf.range(total, dtype=tf.int64)
         key = tf.stack([tf.constant(seed, tf.int64), number])
         draws = tf.random.stateless_uniform((total,), key, None, None, tf.int64)
         return tf.cast(tf.argsort(draws, stable=True), tf.int64)
+
+    def epoch(number):
+        positions = number * total + tf.range(total, dtype=tf.int64)
+        return tf.data.Dataset.from_tensor_slices((positions, indices(number)))
 
     first, within = divmod(start, total)
     if not repeat:
@@ -214,18 +234,10 @@ def _read_one(source, index, bad_images):
     name = source.id(index)
     if name in bad_images.names:
         return None
-    try:
-        # Eager operations inside a thread of tf.data; decoding has no GPU kernel.
-        with tf.device("CPU:0"):
-            return decode(source.image_bytes(index)).numpy()
-    except (OSError, tf.errors.OpError) as error:
-        bad_images.add(name, _reason(error))
-        return None
-
-
-def _reason(error):
-    text = error.message if isinstance(error, tf.errors.OpError) else str(error)
-    return text.split("[Op:")[0].splitlines()[0].strip() or type(error).__name__
+    image, reason = try_decode(partial(source.image_bytes, index))
+    if image is None:
+        bad_images.add(name, reason)
+    return image
 
 
 def _options(workers):

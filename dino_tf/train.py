@@ -1,9 +1,9 @@
 """The main job: from a configuration to a trained model and its pictures."""
 
-import contextlib
 import dataclasses
 import json
 import time
+from functools import partial
 
 import keras
 
@@ -13,14 +13,14 @@ from dino_tf.assemble import build_model, estimate_seconds, new_backbone, new_da
 from dino_tf.checkpoint import Checkpoints
 from dino_tf.config import Config
 from dino_tf.datasets import open_source
-from dino_tf.datasets.download import get_voc
+from dino_tf.datasets.download import ProgressLine, get_voc
 from dino_tf.datasets.voc import find_voc
 from dino_tf.distribute import find_hardware, make_strategy
 from dino_tf.errors import Diverged, UserError
 from dino_tf.evaluate.knn import evaluate_knn
 from dino_tf.pipeline import BadImages, steps_per_epoch
 from dino_tf.run_folder import choose_folder, write_text
-from dino_tf.transforms.image import decode
+from dino_tf.transforms.image import try_decode
 from dino_tf.visualize.attention import write_attention
 from dino_tf.workload import say_duration
 
@@ -88,6 +88,8 @@ def prepare(config, say=print):
         Tuple (resolved config, train source, test source or None, reasons).
     """
     hardware = find_hardware()
+    if config.preset is not None:
+        config = presets.apply_preset(config, config.preset)
     config, why = choose_data(config, say)
     source = open_source(config.data, "train")
     test_source = open_source(config.data, "test")
@@ -113,7 +115,7 @@ def choose_data(config, say=print):
         }
     say("PASCAL VOC 2007 is not in data/: downloading it (about 0.9 GB) ...")
     try:
-        get_voc(2007, "data", None)
+        get_voc(2007, "data", ProgressLine("voc2007"))
     except UserError as error:
         say(
             f"VOC 2007 could not be downloaded ({error}). Training goes on with "
@@ -220,6 +222,8 @@ class Job:
             k=k or (1,),
             max_train=KNN_TRAIN,
             max_test=KNN_TEST,
+            mean=self.config.views.mean,
+            std=self.config.views.std,
         )
 
     def _draw_epoch(self, epoch, model):
@@ -231,18 +235,20 @@ class Job:
         run, views = self.config.run, self.config.views
         sheets = []
         for index in watch_list(len(source), run.attention_photos):
-            with contextlib.suppress(Exception):
-                image = decode(source.image_bytes(index)).numpy()
-                stem = source.id(index).replace("/", "_").rsplit(".", 1)[0]
-                sheets += write_attention(
-                    backbone,
-                    image,
-                    stem,
-                    out,
-                    size=run.attention_size,
-                    mean=views.mean,
-                    std=views.std,
-                )[:1]
+            image, reason = try_decode(partial(source.image_bytes, index))
+            if image is None:
+                self.logger.warning("not drawn: %s (%s)", source.id(index), reason)
+                continue
+            stem = source.id(index).replace("/", "_")
+            sheets += write_attention(
+                backbone,
+                image,
+                stem,
+                out,
+                size=run.attention_size,
+                mean=views.mean,
+                std=views.std,
+            )[:1]
         return sheets
 
     def _finish(self, model, began):

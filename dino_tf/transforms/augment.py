@@ -72,7 +72,8 @@ def solarize(image, threshold=128):
     """Invert the values at and above `threshold` (0..256)."""
     image = tf.cast(image, tf.float32)
     # Pillow compares whole numbers, so the border lies half a step lower.
-    return tf.where(image < threshold - 0.5, image, 255.0 - image)
+    border = tf.cast(threshold, tf.float32) - 0.5
+    return tf.where(image < border, image, 255.0 - image)
 
 
 def hflip(image):

@@ -16,7 +16,8 @@ def decode(data):
     """Decode an encoded picture to 8-bit RGB, whatever its format and depth.
 
     JPEG, PNG, GIF (first frame), BMP and WebP are told by their content. Alpha is
-    dropped, 16 bits become 8, grey becomes three equal channels.
+    dropped, 16 bits become 8, grey becomes three equal channels. (Inside a graph BMP
+    must have three channels already.)
 
     Args:
         data: Scalar string tensor or bytes, the content of one file.
@@ -34,6 +35,30 @@ def decode(data):
     except tf.errors.InvalidArgumentError:
         # The BMP decoder refuses to change the number of channels.
         return _to_rgb(_decode(data, 0))
+
+
+def try_decode(read):
+    """Read and decode a picture, or say why not.
+
+    Args:
+        read: Function without arguments that returns the bytes of one file.
+
+    Returns:
+        Tuple (uint8 array (H, W, 3), None), or (None, reason in one line).
+    """
+    try:
+        # Eager operations, also in a thread of tf.data; decoding has no GPU kernel.
+        with tf.device("CPU:0"):
+            return decode(read()).numpy(), None
+    except (OSError, tf.errors.OpError) as error:
+        return None, _reason(error)
+
+
+def _reason(error):
+    text = error.message if isinstance(error, tf.errors.OpError) else str(error)
+    first_line = text.split("[Op:")[0].partition("\n")[0].strip()
+    # TensorFlow begins with the name of the operation, which says nothing here.
+    return first_line.rpartition("}} ")[2] or type(error).__name__
 
 
 def _decode(data, channels):

@@ -8,8 +8,7 @@ batches and what `DINO.train_step` reads.
 - the first global view is the one drawn with the first blur and solarise odds;
 - V may be 0: "local" is then (0, s, s, 3), never absent.
 
-Any callable with the attributes of `MultiCrop` that the pipeline uses
-(`global_size`, `local_size`, `num_local`) may stand in for it.
+Any callable (image, seed) that returns this may stand in for `MultiCrop`.
 """
 
 from functools import partial

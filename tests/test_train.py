@@ -1,0 +1,279 @@
+"""The main job end to end, on a network of a few thousand weights."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from dino_tf import train as train_module
+from dino_tf.checkpoint import Checkpoints
+from dino_tf.config import Config
+from dino_tf.errors import Diverged, UserError
+from dino_tf.models.backbones import load_backbone
+from dino_tf.train import choose_data, knn_sources, prepare, train, watch_list
+
+TINY = {
+    "data": "scenes:40",
+    "preset": "quickstart",
+    "pipeline": {"batch_size": 8, "workers": 1},
+    "views": {"global_size": 32, "local_size": 16, "num_local": 2},
+    "model": {"patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 3},
+    "head": {"out_dim": 32, "hidden_dim": 32, "bottleneck_dim": 16},
+    "run": {
+        "epochs": 2,
+        "attention_photos": 2,
+        "attention_size": 32,
+        "attention_every": 1,
+        "eval_size": 32,
+        "tensorboard": False,
+    },
+}
+
+
+def tiny(tmp_path, **changes):
+    settings = {k: dict(v) if isinstance(v, dict) else v for k, v in TINY.items()}
+    settings["run"]["result_dir"] = str(tmp_path / "result")
+    flat = {**Config.from_dict(settings).flatten(), **changes}
+    return Config.from_dict({k: v for k, v in flat.items() if v is not None})
+
+
+def quiet(text):
+    """Takes the place of `print`."""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    tmp_path = tmp_path_factory.mktemp("finished")
+    said = []
+    run = train(tiny(tmp_path, **{"run.tensorboard": True}), said.append)
+    return run, "\n".join(said)
+
+
+def records(folder):
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_run_folder_holds_everything(finished):
+    run, _ = finished
+    names = {p.name for p in run.path.iterdir()}
+    assert names == {
+        "config.yaml",
+        "train.log",
+        "metrics.jsonl",
+        "tensorboard",
+        "checkpoints",
+        "attention",
+        "backbone.keras",
+        "summary.json",
+    }
+    assert [r["epoch"] for r in records(run.path)] == [1, 2]
+    assert Checkpoints(run.path / "checkpoints").epochs() == [1, 2]
+
+
+def test_attention_pictures_are_written(finished):
+    run, _ = finished
+    folder = run.path / "attention"
+    sheets = sorted(folder.glob("*.png"))
+    assert len(sheets) == 2
+    singles = {p.name for p in (folder / sheets[0].stem).iterdir()}
+    assert {"original.png", "attention_mean.png", "attention_head2.png"} <= singles
+    assert {"mask.png", "masked.png"} <= singles
+    assert len(list((folder / "epoch-0001").glob("*.png"))) == 2
+    assert np.asarray(Image.open(sheets[0])).std() > 10
+
+
+def test_summary_has_loss_knn_and_time(finished):
+    run, said = finished
+    summary = json.loads((run.path / "summary.json").read_text())
+    assert summary == run.summary
+    assert 0 < summary["loss"] < 10
+    assert 0 <= summary["knn/top1_k20"] <= 100
+    assert 0 <= summary["untrained/knn/top1_k20"] <= 100
+    assert 0 < summary["training_seconds"] < summary["seconds"]
+    assert "knn/top1_k20" in said and str(run.path) in said
+
+
+def test_choices_are_said_with_their_reason(finished):
+    run, said = finished
+    assert "teacher_temp" in said and "photos are few" in said
+    text = (run.path / "config.yaml").read_text()
+    assert "# 40 photos are few" in text
+    assert Config.from_yaml(run.path / "config.yaml").head.out_dim == 32
+    assert "of training" in said
+
+
+def test_saved_backbone_is_the_teacher(finished):
+    run, _ = finished
+    images = np.random.default_rng(0).normal(size=(2, 32, 48, 3)).astype("float32")
+    np.testing.assert_allclose(
+        load_backbone(run.path)(images),
+        run.model.teacher_backbone(images),
+        atol=1e-5,
+    )
+
+
+def test_schedules_are_recorded(finished):
+    run, _ = finished
+    first, last = records(run.path)
+    assert first["learning_rate"] > last["learning_rate"] > 0
+    assert 0.04 < first["weight_decay"] < last["weight_decay"] <= 0.4
+    assert first["teacher_momentum"] < last["teacher_momentum"] <= 1
+    assert last["step"] == 10
+
+
+def test_finished_run_is_not_overwritten(finished):
+    run, _ = finished
+    before = (run.path / "summary.json").read_bytes()
+    config = tiny(run.path.parent.parent, **{"run.epochs": 1})
+    second = train(config, quiet)
+    assert second.path.name == f"{run.path.name}-2"
+    assert (run.path / "summary.json").read_bytes() == before
+
+
+def test_resume_equals_uninterrupted(tmp_path, monkeypatch):
+    whole = train(tiny(tmp_path, **{"run.name": "whole"}), quiet)
+    save = Checkpoints.save
+
+    def save_then_fall(self, model, epoch):
+        save(self, model, epoch)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoints, "save", save_then_fall)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny(tmp_path, **{"run.name": "parts"}), quiet)
+    monkeypatch.undo()
+    said = []
+    parts = train(tiny(tmp_path, **{"run.name": "parts"}), said.append)
+    assert any("continuing" in line for line in said)
+    assert parts.path.name == "parts"
+    assert [r["epoch"] for r in records(parts.path)] == [1, 2]
+    assert records(parts.path)[1]["loss"] == pytest.approx(
+        records(whole.path)[1]["loss"], abs=1e-5
+    )
+    for a, b in zip(whole.model.weights, parts.model.weights, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), atol=1e-5, err_msg=a.path)
+
+
+def test_unfinished_run_with_other_settings_is_refused(tmp_path, monkeypatch):
+    def fall(self, model, epoch):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoints, "save", fall)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny(tmp_path, **{"run.name": "one"}), quiet)
+    with pytest.raises(UserError, match=r"run.seed 0 -> 5"):
+        train(tiny(tmp_path, **{"run.name": "one", "run.seed": 5}), quiet)
+
+
+def test_divergence_stops_with_its_own_error(tmp_path):
+    config = tiny(tmp_path, **{"optimizer.lr": 1e30, "optimizer.clip_grad": 0.0})
+    with pytest.raises(Diverged, match="the loss is"):
+        train(config, quiet)
+    folder = next((tmp_path / "result").iterdir())
+    assert "Diverged" in (folder / "train.log").read_text()
+    assert not (folder / "summary.json").exists()
+
+
+def photos(folder, good, bad):
+    folder.mkdir()
+    draw = np.random.default_rng(0)
+    for i in range(good):
+        pixels = draw.integers(0, 255, (40, 50, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"good {i}.jpg")
+    for i in range(bad):
+        (folder / f"bad{i}.jpg").write_bytes(b"\xff\xd8\xff no picture")
+    return f"folder:{folder}"
+
+
+def test_unreadable_photos_are_counted_and_named(tmp_path):
+    data = photos(tmp_path / "photos", 17, 1)
+    config = tiny(tmp_path, data=data, **{"run.epochs": 1})
+    run = train(config, quiet)
+    assert run.summary["unreadable"] == 1
+    assert "bad0" in (run.path / "train.log").read_text()
+    assert not any(k.startswith("knn/") for k in run.summary)
+
+
+def test_too_many_unreadable_photos_stop_the_run(tmp_path):
+    data = photos(tmp_path / "photos", 8, 8)
+    with pytest.raises(UserError, match="of 16 images cannot be read"):
+        train(tiny(tmp_path, data=data, **{"run.epochs": 1}), quiet)
+
+
+def test_batch_larger_than_the_data(tmp_path):
+    with pytest.raises(UserError, match="pipeline.batch_size"):
+        train(tiny(tmp_path, **{"pipeline.batch_size": 64}), quiet)
+
+
+def test_mirrored_run(tmp_path):
+    config = tiny(tmp_path, **{"run.strategy": "mirrored", "run.epochs": 1})
+    run = train(config, quiet)
+    assert run.model.distribute_strategy.num_replicas_in_sync == 2
+    assert np.isfinite(run.summary["loss"])
+
+
+@pytest.mark.parametrize("name", ["sgd", "lars"])
+def test_other_optimizers(tmp_path, name):
+    config = tiny(tmp_path, **{"optimizer.name": name, "run.epochs": 1})
+    assert np.isfinite(train(config, quiet).summary["loss"])
+
+
+def test_bfloat16_run_restores_the_policy(tmp_path):
+    config = tiny(tmp_path, **{"run.precision": "mixed_bfloat16", "run.epochs": 1})
+    run = train(config, quiet)
+    assert run.model.student_backbone.compute_dtype == "bfloat16"
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def test_data_is_voc_when_it_lies_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(train_module, "find_voc", lambda year, root: tmp_path)
+    config, reasons = choose_data(Config(), quiet)
+    assert config.data == "voc2007" and "lies in data" in reasons["data"]
+
+
+def test_scenes_when_nothing_can_be_downloaded(monkeypatch):
+    def fail(*args):
+        raise UserError("no network")
+
+    said = []
+    monkeypatch.setattr(train_module, "find_voc", lambda year, root: None)
+    monkeypatch.setattr(train_module, "get_voc", fail)
+    config, _, test_source, reasons = prepare(Config(), said.append)
+    assert config.data == "scenes" and config.preset == "quickstart"
+    assert len(test_source) == 1000
+    assert "no network" in said[-1] and "folder:PATH" in said[-1]
+    assert set(reasons) >= {"data", "preset", "run.precision", "run.strategy"}
+
+
+def test_watch_list_is_spread_evenly():
+    assert watch_list(100, 4) == [0, 25, 50, 75]
+    assert watch_list(3, 8) == [0, 1, 2]
+
+
+def test_knn_without_a_test_split_holds_photos_back():
+    from dino_tf.datasets import open_source
+
+    source = open_source("scenes:20")
+    voters, judged = knn_sources(source, None)
+    assert (len(voters), len(judged)) == (16, 4)
+    assert not {voters.id(i) for i in range(16)} & {judged.id(i) for i in range(4)}
+
+
+@pytest.mark.slow
+def test_real_photos(tmp_path, shared_dir):
+    config = Config.from_dict(
+        {
+            "data": f"voc2007:{shared_dir / 'VOCdevkit'}",
+            "preset": "voc2007_cpu",
+            "pipeline": {"batch_size": 64},
+            "model": {"depth": 2},
+            "run": {"epochs": 1, "result_dir": str(tmp_path), "attention_every": 0},
+        }
+    )
+    run = train(config, quiet)
+    assert run.summary["photos"] == 1792
+    assert len(list((run.path / "attention").glob("*.png"))) == 8
+    assert 7.0 < run.summary["loss"] < 9.0

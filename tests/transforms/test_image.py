@@ -1,0 +1,121 @@
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from dino_tf.errors import UserError
+from dino_tf.transforms import image as image_ops
+
+RED = (200, 30, 60)
+
+
+def encode(picture, form, **options):
+    stream = io.BytesIO()
+    picture.save(stream, form, **options)
+    return stream.getvalue()
+
+
+def plain(mode, color):
+    return Image.new(mode, (5, 4), color)
+
+
+@pytest.mark.parametrize(
+    "data, pixel",
+    [
+        (encode(plain("RGB", RED), "PNG"), RED),
+        (encode(plain("RGBA", (*RED, 128)), "PNG"), RED),
+        (encode(plain("L", 77), "PNG"), (77, 77, 77)),
+        (encode(plain("LA", (77, 9)), "PNG"), (77, 77, 77)),
+        (encode(plain("P", 0).convert("RGB"), "GIF"), (0, 0, 0)),
+        (encode(plain("I;16", 77 * 256), "PNG"), (77, 77, 77)),
+        (encode(plain("RGB", RED), "BMP"), RED),
+        (encode(plain("L", 77), "BMP"), (77, 77, 77)),
+        (encode(plain("RGBA", (*RED, 128)), "BMP"), RED),
+        (encode(plain("RGB", RED), "WEBP", lossless=True), RED),
+    ],
+)
+def test_decode_gives_rgb(data, pixel):
+    decoded = image_ops.decode(data)
+    assert decoded.dtype == tf.uint8
+    assert decoded.shape == (4, 5, 3)
+    np.testing.assert_array_equal(decoded[2, 3], pixel)
+
+
+@pytest.mark.parametrize("mode, color", [("L", 77), ("CMYK", (0, 0, 0, 178))])
+def test_decode_jpeg_of_other_modes(mode, color):
+    decoded = image_ops.decode(encode(plain(mode, color), "JPEG", quality=95))
+    np.testing.assert_allclose(decoded, np.full((4, 5, 3), 77), atol=3)
+
+
+def test_decode_in_graph():
+    decode = tf.function(image_ops.decode)
+    assert decode(encode(plain("L", 77), "PNG")).shape == (4, 5, 3)
+
+
+@pytest.mark.parametrize("cut", [0, 10, 60])
+def test_decode_refuses_broken_data(cut):
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        image_ops.decode(encode(plain("RGB", RED), "PNG")[:cut])
+
+
+@pytest.mark.parametrize("size", [(7, 11), (60, 20), (30, 40)])
+def test_resize_is_that_of_tensorflow(size):
+    picture = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+    theirs = tf.image.resize(picture, size, method="bicubic", antialias=True)
+    ours = image_ops.resize(picture, size)
+    np.testing.assert_allclose(ours, np.clip(theirs, 0, 255), atol=1e-3)
+
+
+def test_crop_ignores_pixels_outside():
+    picture = np.full((20, 30, 3), 255, np.uint8)
+    picture[4:12, 6:16] = 100
+    crop = image_ops.crop_and_resize(picture, (4, 6, 8, 10), (16, 5))
+    np.testing.assert_allclose(crop, np.full((16, 5, 3), 100), atol=1e-3)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_normalize_literal(known):
+    shape = (1, 2, 3) if known else (1, None, 3)
+    normalize = tf.function(
+        lambda x: image_ops.normalize(x, (0.0, 0.2, 0.4), (1.0, 0.5, 0.1)),
+        input_signature=[tf.TensorSpec(shape, tf.float32)],
+    )
+    result = normalize(tf.constant([[[255.0, 51.0, 0.0], [0.0, 0.0, 102.0]]]))
+    expected = [[[1.0, 0.0, -4.0], [0.0, -0.4, 0.0]]]
+    np.testing.assert_allclose(result, expected, atol=1e-6)
+
+
+def test_center_crop_agrees_with_pillow():
+    waves = np.sin(np.arange(90 * 150 * 3) / 700.0).reshape(90, 150, 3)
+    picture = np.uint8(127 + 120 * waves)
+    resized = Image.fromarray(picture).resize((106, 64), Image.BICUBIC)
+    expected = np.asarray(resized)[4:60, 25:81]
+    ours = image_ops.center_crop(picture, 56, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    assert ours.shape == (56, 56, 3)
+    assert np.abs(np.asarray(ours) * 255 - expected).mean() < 0.5
+
+
+@pytest.mark.parametrize(
+    "size, side, expected",
+    [
+        (48, "shorter", (48, 80)),
+        (48, "longer", (16, 48)),
+        (None, "shorter", (96, 160)),
+    ],
+)
+def test_resize_to_patch(size, side, expected):
+    picture = np.zeros((100, 170, 3), np.uint8)
+    assert image_ops.resize_to_patch(picture, size, 16, side).shape == (*expected, 3)
+
+
+def test_resize_to_patch_keeps_one_patch_of_a_thin_photo():
+    picture = np.zeros((4, 170, 3), np.uint8)
+    assert image_ops.resize_to_patch(picture, 64, 16, "longer").shape == (16, 64, 3)
+
+
+@pytest.mark.parametrize("arguments", [(8, 16, "shorter"), (32, 16, "both")])
+def test_resize_to_patch_refuses(arguments):
+    with pytest.raises(UserError):
+        image_ops.resize_to_patch(np.zeros((9, 9, 3), np.uint8), *arguments)
