@@ -23,9 +23,9 @@ from dino_tf.errors import UserError
 SIZE = 96  # pixels per side
 TRAIN_COUNT = 4000
 TEST_COUNT = 1000
-HABITAT_FIDELITY = 0.6  # how often a species is seen in its own habitat
+HABITAT_FIDELITY = 0.75  # how often a species is seen in its own habitat
 OBJECT_COUNTS = (0.5, 0.3, 0.2)  # odds of one, two, three objects
-MAIN_RADIUS = (0.24, 0.40)  # share of the photo's side
+MAIN_RADIUS = (0.28, 0.42)  # share of the photo's side
 OTHER_RADIUS = (0.55, 0.9)  # share of the main object's radius
 SHADOW = 0.18  # width of the soft shadow in radii
 OUTLINE_REACH = 1.3  # radii from a centre to the end of outline and shadow
@@ -41,7 +41,7 @@ TWIG_RANGES = ((0.0, 0.2, 0.012, 0.75), (1.0, 0.6, 0.028, 1.15))
 DIFFICULT_VISIBLE = 0.5  # an object of which less can be seen counts as difficult
 
 # Two colours each; species number i wears the palettes i + step (modulo 8) for each of
-# PALETTE_STEPS, so every palette is shared by most species.
+# PALETTE_STEPS, so every palette is shared by several species.
 PALETTES = (
     ((232, 96, 70), (255, 226, 178)),
     ((244, 180, 54), (120, 58, 36)),
@@ -52,7 +52,7 @@ PALETTES = (
     ((146, 170, 62), (52, 66, 44)),
     ((186, 122, 78), (246, 232, 208)),
 )
-PALETTE_STEPS = (0, 1, 2, 3, 5, 6)
+PALETTE_STEPS = (0, 1, 3)
 OWN_HABITAT = {
     "beetle": "forest",
     "bird": "dusk",

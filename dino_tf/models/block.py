@@ -17,8 +17,11 @@ def gelu(x):
 
 
 def dense(units, name, dtype):
-    """Dense layer with the published initial values (truncated normal, 0.02)."""
-    initializer = keras.initializers.TruncatedNormal(stddev=INITIAL_STD)
+    """Dense layer with the published initial values (normal, 0.02).
+
+    The published ones are cut off at 100 standard deviations, that is, not at all.
+    """
+    initializer = keras.initializers.RandomNormal(stddev=INITIAL_STD)
     return keras.layers.Dense(
         units, kernel_initializer=initializer, name=name, dtype=dtype
     )

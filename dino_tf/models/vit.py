@@ -121,7 +121,7 @@ class VisionTransformer(keras.Model):
 
     def _token_weight(self, name, count):
         # Kept in float32 (no autocast), so that interpolation loses nothing.
-        normal = keras.initializers.TruncatedNormal(stddev=INITIAL_STD)
+        normal = keras.initializers.RandomNormal(stddev=INITIAL_STD)
         shape = (1, count, self.embed_dim)
         return self.add_weight(shape, normal, name=name, autocast=False)
 
