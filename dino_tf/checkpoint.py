@@ -64,6 +64,13 @@ class Checkpoints:
         record = json.loads(state.read_text(encoding="utf-8"))
         model.optimizer.build(model.trainable_variables)
         model.load_weights(weights)
+        # Keras only warns when the optimizer's part does not fit, and leaves it out.
+        step = int(model.optimizer.iterations.numpy())
+        if step != record["step"]:
+            raise ValueError(
+                f"{weights} is of step {record['step']}, but its optimizer state does "
+                "not fit this optimizer"
+            )
         states = _seed_states(model)
         for variable, value in zip(states, record["seeds"], strict=True):
             variable.assign(np.asarray(value, dtype="uint32"))

@@ -121,6 +121,8 @@ class DINO(keras.Model):
             self._compiled_compute = tf.function(self._compute, jit_compile=True)
 
     def get_compile_config(self):
+        if not self.compiled:
+            return None
         return {
             "optimizer": keras.saving.serialize_keras_object(self.optimizer),
             "jit_compile": self._compiled_compute is not None,
@@ -187,6 +189,11 @@ class DINO(keras.Model):
         """Loss, gradients (times `loss_scale`) and batch center; pure, for XLA."""
         if self.accumulate_steps == 1:
             return self._compute_part(global_views, local_views, step, loss_scale)
+        if self._has_batch_norm() and replicas_in_sync() > 1:
+            raise ValueError(
+                f"accumulate_steps={self.accumulate_steps} with batch norm in the head "
+                "over several replicas: expected one of the three to be given up"
+            )
         parts = self.accumulate_steps
         split = [split_batch(v, parts) for v in (global_views, local_views)]
 

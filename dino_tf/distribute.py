@@ -1,6 +1,7 @@
 """What runs where: hardware facts, the strategy, and sums over replicas."""
 
 import dataclasses
+import functools
 import os
 import pathlib
 import subprocess
@@ -98,11 +99,18 @@ def make_strategy(name):
     """Strategy called `name` ("none" or "mirrored") as `tf.distribute` knows it."""
     import tensorflow as tf
 
-    if name == "mirrored":
-        devices = tf.config.list_logical_devices("GPU")
-        devices = devices or tf.config.list_logical_devices("CPU")
-        return tf.distribute.MirroredStrategy([device.name for device in devices])
-    return tf.distribute.get_strategy()
+    return _mirrored() if name == "mirrored" else tf.distribute.get_strategy()
+
+
+@functools.cache
+def _mirrored():
+    # One for the whole process: a second one over the same devices numbers its
+    # collective operations anew, and TensorFlow mixes them up with those of the first.
+    import tensorflow as tf
+
+    devices = tf.config.list_logical_devices("GPU")
+    devices = devices or tf.config.list_logical_devices("CPU")
+    return tf.distribute.MirroredStrategy([device.name for device in devices])
 
 
 def replicas_in_sync():

@@ -39,11 +39,10 @@ class _ScheduledDecay:
     def _all_reduce_sum_gradients(self, grads_and_vars):
         return grads_and_vars
 
-    def _decay_of(self, gradient, variable):
-        """Weight decay for `variable`; 0 where it is excluded or frozen."""
+    def _decay_of(self, variable, active):
+        """Weight decay for `variable`; 0 where it is excluded or not `active`."""
         if len(variable.shape) <= 1:
             return 0.0
-        active = ops.cast(ops.any(ops.not_equal(gradient, 0)), variable.dtype)
         return ops.cast(self.weight_decay, variable.dtype) * active
 
     def get_config(self):
@@ -62,6 +61,11 @@ class _ScheduledDecay:
                     config[key], custom_objects=custom_objects
                 )
         return cls(**config)
+
+
+def _is_active(gradient):
+    """1 for a gradient that moves its variable, 0 for that of a frozen one."""
+    return ops.cast(ops.any(ops.not_equal(gradient, 0)), gradient.dtype)
 
 
 @keras.saving.register_keras_serializable(package="dino_tf")
@@ -99,15 +103,15 @@ class AdamW(_ScheduledDecay, keras.optimizers.AdamW):
 
     def update_step(self, gradient, variable, learning_rate):
         rate = ops.cast(learning_rate, variable.dtype)
-        decay = self._decay_of(gradient, variable)
+        gradient = ops.cast(gradient, variable.dtype)
+        active = _is_active(gradient)
+        decay = self._decay_of(variable, active)
         self.assign(variable, variable * (1.0 - rate * decay))
         place = self._get_variable_index(variable)
         first, second = self._momentums[place], self._velocities[place]
-        gradient = ops.cast(gradient, variable.dtype)
         self.assign_add(first, (gradient - first) * (1.0 - self.beta_1))
         self.assign_add(second, (gradient * gradient - second) * (1.0 - self.beta_2))
         steps = self._steps[place]
-        active = ops.cast(ops.any(ops.not_equal(gradient, 0)), "float32")
         self.assign_add(steps, active)
         step = ops.maximum(ops.cast(steps, variable.dtype), 1.0)
         # Keras adds epsilon before this correction: at first 30 times as much, which
@@ -139,7 +143,7 @@ class _Momentum(_ScheduledDecay, keras.optimizers.Optimizer):
 
     def direction(self, gradient, variable):
         """What is added to the velocity: here the gradient and coupled decay."""
-        return gradient + variable * self._decay_of(gradient, variable)
+        return gradient + variable * self._decay_of(variable, _is_active(gradient))
 
     def get_config(self):
         return {**super().get_config(), "momentum": self.momentum}

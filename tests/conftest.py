@@ -44,8 +44,37 @@ def two_cpu_devices():
 
 
 @pytest.fixture
-def strategy():
+def strategy(two_cpu_devices):
     """`MirroredStrategy` over two CPU devices."""
-    import tensorflow as tf
+    from dino_tf.distribute import make_strategy
 
-    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    return make_strategy("mirrored")
+
+
+@pytest.fixture
+def check_layer(tmp_path):
+    """Function that checks what every layer promises.
+
+    Its arguments are kept as attributes, its configuration makes an equal layer, its
+    shapes are told beforehand, and it is saved and loaded with its weights.
+    """
+    import keras
+    import numpy as np
+
+    def check(layer, inputs, arguments):
+        for name, value in arguments.items():
+            assert getattr(layer, name) == value, name
+        config = keras.saving.serialize_keras_object(layer)
+        again = keras.saving.deserialize_keras_object(config)
+        assert type(again) is type(layer)
+        assert keras.saving.serialize_keras_object(again)["config"] == config["config"]
+        expected = layer(inputs)
+        assert layer.compute_output_shape(inputs.shape) == tuple(expected.shape)
+        entrance = keras.Input(inputs.shape[1:])
+        model = keras.Model(entrance, layer(entrance))
+        model.save(tmp_path / "model.keras")
+        loaded = keras.saving.load_model(tmp_path / "model.keras")
+        np.testing.assert_allclose(loaded(inputs), expected, atol=1e-6)
+        assert [v.shape for v in loaded.weights] == [v.shape for v in layer.weights]
+
+    return check

@@ -129,6 +129,14 @@ def test_an_empty_or_missing_folder_is_epoch_0(tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+def test_another_optimizer_is_refused(tmp_path):
+    model = tiny_model()
+    train(model, [0])
+    Checkpoints(tmp_path).save(model, 1)
+    with pytest.raises(ValueError, match="is of step 1, but its optimizer state"):
+        Checkpoints(tmp_path).restore(tiny_model(optimizer=SGD(0.1)))
+
+
 def test_another_network_is_refused(tmp_path):
     Checkpoints(tmp_path).save(tiny_model(), 1)
     with pytest.raises(ValueError):

@@ -44,10 +44,10 @@ def test_adamw_with_changing_gradients():
     check(values, [([[0.9]], [0.0]), ([[second]], [0.0])])
 
 
-def test_adamw_epsilon_is_that_of_pytorch():
-    optimizer = AdamW(learning_rate=0.1, weight_decay=0.0)
-    # A gradient as small as epsilon makes half a step.
-    values = steps(optimizer, [[1.0]], [0.0], [([[1e-8]], [0.0])])
+def test_adamw_adds_epsilon_after_the_bias_correction():
+    optimizer = AdamW(learning_rate=0.1, weight_decay=0.0, epsilon=0.1)
+    # As `torch.optim.AdamW`: a gradient as small as epsilon makes half a step.
+    values = steps(optimizer, [[1.0]], [0.0], [([[0.1]], [0.0])])
     np.testing.assert_allclose(values[0][0], [[0.95]], atol=1e-4)
 
 

@@ -52,7 +52,7 @@ PALETTES = (
     ((146, 170, 62), (52, 66, 44)),
     ((186, 122, 78), (246, 232, 208)),
 )
-PALETTE_STEPS = (0, 1, 3)
+PALETTE_STEPS = (0, 1, 3, 5)
 OWN_HABITAT = {
     "beetle": "forest",
     "bird": "dusk",

@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from dino_tf.distribute import replicas_in_sync
+from dino_tf.distribute import mean_over_replicas, replicas_in_sync
 from dino_tf.models.block import dense, gelu
 
 NORMALIZE_EPSILON = 1e-12
@@ -38,13 +38,21 @@ class BatchNorm(keras.layers.Layer):
     def call(self, x, training=False):
         wide = ops.cast(x, "float32")
         if training:
-            mean, variance = ops.moments(wide, axes=[0], synchronized=True)
+            mean, variance = self._moments(wide)
             self._follow(mean, variance, ops.shape(x)[0])
         else:
             mean, variance = self.moving_mean, self.moving_variance
         scale = ops.cast(self.gamma, "float32") * ops.rsqrt(variance + self.epsilon)
         shift = ops.cast(self.beta, "float32")
         return ops.cast((wide - mean) * scale + shift, x.dtype)
+
+    def _moments(self, x):
+        """Mean and variance over axis 0 of all replicas' batches."""
+        if replicas_in_sync() == 1:
+            return ops.moments(x, axes=[0])
+        both = ops.stack([ops.mean(x, axis=0), ops.mean(x * x, axis=0)])
+        mean, square = ops.unstack(mean_over_replicas([both])[0], 2)
+        return mean, ops.maximum(square - mean * mean, 0.0)
 
     def _follow(self, mean, variance, batch):
         count = ops.cast(batch * replicas_in_sync(), "float32")
