@@ -18,7 +18,7 @@ _HOMES = {
     "MultiCrop": "dino_tf.transforms.multicrop",
     "open_source": "dino_tf.datasets",
     "make_dataset": "dino_tf.pipeline",
-    "train": "dino_tf.train",
+    "train": "dino_tf.training",
     "Config": "dino_tf.config",
 }
 __all__ = list(_HOMES)

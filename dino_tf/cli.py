@@ -193,7 +193,7 @@ def _train(parsed):
     if config.preset is not None:
         config = presets.apply_preset(config, config.preset)
     checks.check_values(config)
-    from dino_tf.train import train
+    from dino_tf.training import train
 
     train(config)
     return 0

@@ -17,10 +17,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture
 def trained(monkeypatch):
-    """Configurations that reach a stand-in for `dino_tf.train.train`."""
+    """Configurations that reach a stand-in for `dino_tf.training.train`."""
     configs = []
     module = types.SimpleNamespace(train=configs.append)
-    monkeypatch.setitem(sys.modules, "dino_tf.train", module)
+    monkeypatch.setitem(sys.modules, "dino_tf.training", module)
     return configs
 
 
@@ -115,7 +115,7 @@ def test_exit_codes(capsys, monkeypatch, error, code):
         raise error
 
     module = types.SimpleNamespace(train=train)
-    monkeypatch.setitem(sys.modules, "dino_tf.train", module)
+    monkeypatch.setitem(sys.modules, "dino_tf.training", module)
     assert cli.main([]) == code
     assert capsys.readouterr().err.count("\n") == 1
 
@@ -125,7 +125,7 @@ def test_other_errors_are_not_swallowed(monkeypatch):
         raise ZeroDivisionError
 
     module = types.SimpleNamespace(train=train)
-    monkeypatch.setitem(sys.modules, "dino_tf.train", module)
+    monkeypatch.setitem(sys.modules, "dino_tf.training", module)
     with pytest.raises(ZeroDivisionError):
         cli.main([])
 

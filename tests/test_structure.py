@@ -30,7 +30,7 @@ RANKS = (
         "visualize": "__init__ draw attention",
     },
     {"": "run_folder checkpoint callbacks assemble"},
-    {"": "attend train"},
+    {"": "attend training"},
     {"": "cli"},
 )
 # It names every public object, and loads each at its first use.
@@ -154,15 +154,15 @@ def test_imports_follow_the_ranks(file):
     [
         ("dino_tf.loss", "from dino_tf.schedules import value_at", 0),
         ("dino_tf.loss", "from dino_tf.dino import DINO", 1),
-        ("dino_tf.loss", "def f():\n    import dino_tf.train", 1),
+        ("dino_tf.loss", "def f():\n    import dino_tf.training", 1),
         ("dino_tf.loss", "from dino_tf import optimizers, pipeline", 1),
         ("dino_tf.transforms.augment", "from .image import decode", 0),
         ("dino_tf.transforms.image", "from . import augment", 1),
         ("dino_tf.transforms.image", "from ..errors import UserError", 0),
         ("dino_tf.models.vit", "from dino_tf.analysis.boxes import iou", 1),
         ("dino_tf.datasets.voc", "from dino_tf.datasets import open_source", 1),
-        ("dino_tf.train", "from dino_tf.datasets import open_source", 0),
-        ("dino_tf.train", "from dino_tf import create_backbone", 1),
+        ("dino_tf.training", "from dino_tf.datasets import open_source", 0),
+        ("dino_tf.training", "from dino_tf import create_backbone", 1),
     ],
 )
 def test_the_rank_check_sees_what_it_should(module, text, found):

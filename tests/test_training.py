@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dino_tf import train as train_module
+from dino_tf import training as train_module
 from dino_tf.checkpoint import Checkpoints
 from dino_tf.config import Config
 from dino_tf.errors import Diverged, UserError
 from dino_tf.models.backbones import load_backbone
-from dino_tf.train import choose_data, knn_sources, prepare, train, watch_list
+from dino_tf.training import choose_data, knn_sources, prepare, train, watch_list
 
 TINY = {
     "data": "scenes:40",
