@@ -18,7 +18,7 @@ STEPS = 10
 
 
 def tiny_vit(**kwargs):
-    sizes = {"embed_dim": 24, "depth": 2, "num_heads": 3, "patch_size": 8}
+    sizes = {"embed_dim": 24, "depth": 1, "num_heads": 3, "patch_size": 8}
     return VisionTransformer(**{**sizes, "image_size": 32, **kwargs})
 
 
@@ -58,23 +58,28 @@ def state(model):
     return [v.numpy() for v in model.weights]
 
 
-def check_same(one, other, tolerance):
+# A batch norm removes these biases' effect: their gradient is rounding, which AdamW
+# and LARS turn into whole steps, and the running mean holds them.
+FEED_BATCH_NORM = ("/norm/beta", "/mlp.0/bias", "/mlp.3/bias", "/moving_mean")
+
+
+def check_same(one, other, tolerance, skipped=()):
     assert one[1] == pytest.approx(other[1], abs=tolerance)
     for a, b in zip(one[0].weights, other[0].weights, strict=True):
+        if a.path.endswith(tuple(skipped)):
+            continue
         np.testing.assert_allclose(a.numpy(), b.numpy(), atol=tolerance, err_msg=a.path)
 
 
 @pytest.mark.parametrize("use_bn", [False, True], ids=["plain", "batch_norm"])
 @pytest.mark.parametrize("kind", [AdamW, SGD, LARS])
 def test_two_replicas_equal_one(strategy, use_bn, kind):
-    # SGD for batch norm: AdamW turns the rounding of its true zero gradients into
-    # whole steps.
     rate = {AdamW: 1e-4, SGD: 1e-2, LARS: 1e-1}[kind]
     one = fitted(optimizer=scheduled(kind, rate), use_bn=use_bn)
     with strategy.scope():
         optimizer = scheduled(kind, rate)
     two = fitted(strategy, optimizer=optimizer, use_bn=use_bn)
-    check_same(one, two, 1e-4)
+    check_same(one, two, 1e-4, FEED_BATCH_NORM if use_bn and kind != SGD else ())
     assert np.abs(one[0].dino_loss.center.numpy()).max() > 1e-4
 
 

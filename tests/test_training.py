@@ -19,7 +19,7 @@ TINY = {
     "preset": "quickstart",
     "pipeline": {"batch_size": 8, "workers": 1},
     "views": {"global_size": 32, "local_size": 16, "num_local": 2},
-    "model": {"patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 3},
+    "model": {"patch_size": 8, "embed_dim": 24, "depth": 1, "num_heads": 3},
     "head": {"out_dim": 32, "hidden_dim": 32, "bottleneck_dim": 16},
     "run": {
         "epochs": 2,

@@ -23,7 +23,7 @@ from dino_tf.errors import UserError
 SIZE = 96  # pixels per side
 TRAIN_COUNT = 4000
 TEST_COUNT = 1000
-HABITAT_FIDELITY = 0.75  # how often a species is seen in its own habitat
+HABITAT_FIDELITY = 0.85  # how often a species is seen in its own habitat
 OBJECT_COUNTS = (0.5, 0.3, 0.2)  # odds of one, two, three objects
 MAIN_RADIUS = (0.28, 0.42)  # share of the photo's side
 OTHER_RADIUS = (0.55, 0.9)  # share of the main object's radius
@@ -32,8 +32,11 @@ OUTLINE_REACH = 1.3  # radii from a centre to the end of outline and shadow
 FREE_GAP = 0.4  # distance of two centres against the sum of their radii
 STRETCH = 0.12  # largest change of an object's width against its height
 COLOUR_CHANGE = 0.08  # standard deviation of each object's colours
-EXPOSURE = 0.25  # largest change of a photo's brightness
-TINT = 0.08  # largest change of a photo's colour channels
+EXPOSURE = 0.4  # largest change of a photo's brightness
+CONTRAST = 0.35  # largest change of a photo's contrast
+TINT = 0.15  # largest change of a photo's colour channels
+MONOCHROME = 0.15  # share of black-and-white photos
+GREY = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green, blue
 PEBBLES = 5  # most small things of no class behind the objects
 TWIGS = 2  # most twigs before the objects
 # Twigs: foot from left to right, length, half width, brightness; lowest, highest.
@@ -52,7 +55,7 @@ PALETTES = (
     ((146, 170, 62), (52, 66, 44)),
     ((186, 122, 78), (246, 232, 208)),
 )
-PALETTE_STEPS = (0, 1, 3, 5)
+PALETTE_STEPS = (0, 1, 3)
 OWN_HABITAT = {
     "beetle": "forest",
     "bird": "dusk",
@@ -193,8 +196,7 @@ def draw_scene(rng: np.random.Generator, species: int, size: int):
         -1 for none; and the pixels each object covered before others hid it.
     """
     habitat = _choose_habitat(rng, species)
-    exposure = 1 + rng.uniform(-EXPOSURE, EXPOSURE)
-    tint = exposure * (1 + rng.uniform(-TINT, TINT, 3))
+    light = _choose_light(rng)
     poses = _place_objects(rng, SPECIES[species][2])
     palette = PALETTES[(species + rng.choice(PALETTE_STEPS)) % len(PALETTES)]
     image = HABITATS[habitat][1](rng, size).astype(np.float32)
@@ -207,8 +209,25 @@ def draw_scene(rng: np.random.Generator, species: int, size: int):
         instances[window][solid] = number
         painted.append(int(solid.sum()))
     _draw_twigs(rng, image, instances, TWIG_COLOURS[_HABITAT_NAMES[habitat]])
+    return _expose(image, *light), instances, painted
+
+
+def _choose_light(rng):
+    """Factor of each channel, contrast, and whether the photo is black and white."""
+    exposure = 1 + rng.uniform(-EXPOSURE, EXPOSURE)
+    tint = exposure * (1 + rng.uniform(-TINT, TINT, 3))
+    return tint, 1 + rng.uniform(-CONTRAST, CONTRAST), rng.random() < MONOCHROME
+
+
+def _expose(image, tint, contrast, monochrome):
+    """Photo uint8 of a scene in 0..1."""
+    if monochrome:
+        image = np.repeat(image @ GREY[:, None], 3, axis=2)
+        tint = np.full(3, tint.mean())
+    middle = image.mean(dtype=np.float32)
+    image = middle + (image - middle) * np.float32(contrast)
     image = np.clip(image * (255 * tint).astype(np.float32), 0, 255)
-    return image.astype(np.uint8), instances, painted
+    return image.astype(np.uint8)
 
 
 def _choose_habitat(rng, species):

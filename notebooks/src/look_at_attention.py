@@ -157,7 +157,7 @@ if not PHOTO:
     for x0, y0, x1, y1 in truth:
         known = Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, color="cyan", lw=2)
         axes[1].add_patch(known)
-    overlap = iou(np.array([[left, top, right, bottom]]), truth).max()
+    overlap = iou((left, top, right, bottom), truth).max()
     axes[1].set_title(f"LOST in red, objects in cyan: overlap {overlap:.2f}")
 for axis in axes:
     axis.axis("off")

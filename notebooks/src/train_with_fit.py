@@ -151,6 +151,7 @@ history = model.fit(
     dataset,
     epochs=epochs,
     steps_per_epoch=steps_per_epoch,
+    shuffle=False,  # the data set shuffles by itself
     verbose=2,
     callbacks=[
         keras.callbacks.TerminateOnNaN(),
@@ -161,16 +162,18 @@ history = model.fit(
 # %% [markdown]
 # ## Look at the loss
 #
-# A network that says the same about every photo has a loss of ln K; that is where
-# training starts, and where a *collapsed* one stays. A loss below that line means
-# that the student knows something about which photo it sees. A loss near zero early
-# on would be a bad sign as well: then one prototype takes everything.
+# A network that says the same about every photo has a loss of ln K in the long run.
+# The curve has three parts: it falls at once, because at first all photos share their
+# favourite prototypes; it climbs back towards ln K as the *center* takes that common
+# part away; and then it falls slowly, which is the learning. A loss that stays at
+# ln K for long, or near zero, means that the network has collapsed.
 
 # %%
 plt.figure(figsize=(6, 3.2))
 plt.plot(np.arange(1, epochs + 1), history.history["loss"], marker="o", label="loss")
 plt.axhline(np.log(K), color="grey", linestyle="--", label=f"ln {K} = {np.log(K):.2f}")
 plt.xlabel(f"epoch of {steps_per_epoch} steps")
+plt.gca().xaxis.get_major_locator().set_params(integer=True)
 plt.legend()
 plt.tight_layout()
 plt.show()
