@@ -184,7 +184,7 @@ def test_lower_precision_trains_as_float32_does(policy):
     try:
         optimizer = scheduled()
         if policy == "mixed_float16":
-            optimizer = keras.optimizers.LossScaleOptimizer(optimizer, 1024.0)
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer, 64.0)
         half = fitted(optimizer=optimizer)
     finally:
         keras.config.set_dtype_policy(previous)
