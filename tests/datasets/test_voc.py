@@ -1,5 +1,3 @@
-import time
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -145,9 +143,7 @@ def test_real_photos(shared_dir):
     source = open_source(f"voc2007:{shared_dir}/VOCdevkit")
     test = open_source(f"voc2007:{shared_dir}/VOCdevkit", "test")
     assert (len(source), len(test)) == (1792, 300)
-    start = time.perf_counter()
     found = [source.labels(i) for i in range(len(source))]
-    assert time.perf_counter() - start < 3
     assert {name for label in found for name in label} == {7, 9, 11, 12, 16}
     assert all(len(label) == 1 for label in found)
     index = [source.id(i) for i in range(len(source))].index("2007_000528")
