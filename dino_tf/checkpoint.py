@@ -5,6 +5,8 @@ import pathlib
 
 import numpy as np
 
+from dino_tf.run_folder import write_text
+
 
 class Checkpoints:
     """Checkpoints `epoch-0003.weights.h5` with `epoch-0003.json` in one folder.
@@ -35,9 +37,7 @@ class Checkpoints:
                 "seeds": [v.numpy().tolist() for v in _seed_states(model)],
             }
         )
-        part = state.with_name(f"part-{state.name}")
-        part.write_text(text, encoding="utf-8")
-        part.replace(state)
+        write_text(state, text)
         for old in self.epochs()[: -self.keep]:
             for file in reversed(self._files(old)):
                 file.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """Object discovery: does one box, found without labels, hit an object?"""
 
 from collections import Counter
+from functools import partial
 
 import tensorflow as tf
 
@@ -10,8 +11,8 @@ from dino_tf.errors import UserError
 from dino_tf.transforms.image import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    decode,
     normalize,
+    try_decode,
 )
 
 # Tracing takes as long as about six photos run eagerly (ViT-Ti/16, two cores).
@@ -103,11 +104,11 @@ def lost_box(keys_of, image, k=100):
 
 
 def _read(source, index):
-    """uint8 tensor (H, W, 3)."""
-    try:
-        return decode(source.image_bytes(index))
-    except (OSError, tf.errors.InvalidArgumentError) as error:
+    """uint8 array (H, W, 3)."""
+    image, reason = try_decode(partial(source.image_bytes, index))
+    if image is None:
         raise UserError(
             f"photo {source.id(index)!r} of {source.name!r} cannot be read; allowed: "
             "whole JPEG, PNG, GIF, BMP or WebP files"
-        ) from error
+        )
+    return image
