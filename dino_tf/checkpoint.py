@@ -5,6 +5,7 @@ import pathlib
 
 import numpy as np
 
+from dino_tf.errors import UserError
 from dino_tf.run_folder import write_text
 
 
@@ -55,7 +56,7 @@ class Checkpoints:
             Epochs done, 0 when there is no checkpoint.
 
         Raises:
-            ValueError: When the file does not fit the model.
+            UserError: When the file is damaged or does not fit the model.
         """
         epochs = self.epochs()
         if not epochs:
@@ -63,13 +64,21 @@ class Checkpoints:
         weights, state = self._files(epochs[-1])
         record = json.loads(state.read_text(encoding="utf-8"))
         model.optimizer.build(model.trainable_variables)
-        model.load_weights(weights)
+        try:
+            model.load_weights(weights)
+        except (OSError, KeyError, ValueError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise UserError(
+                f"{weights} is damaged or of another network ({reason}); remove it "
+                "and its .json file to go on from the checkpoint before it, or start "
+                "another run with --run.name"
+            ) from error
         # Keras only warns when the optimizer's part does not fit, and leaves it out.
         step = int(model.optimizer.iterations.numpy())
         if step != record["step"]:
-            raise ValueError(
+            raise UserError(
                 f"{weights} is of step {record['step']}, but its optimizer state does "
-                "not fit this optimizer"
+                "not fit this optimizer; start another run with --run.name"
             )
         states = _seed_states(model)
         for variable, value in zip(states, record["seeds"], strict=True):

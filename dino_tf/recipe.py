@@ -7,7 +7,6 @@ import copy
 import math
 import textwrap
 from dataclasses import dataclass
-from pathlib import Path
 
 import yaml
 
@@ -130,15 +129,14 @@ def describe(config, reasons):
     return "\n".join(lines)
 
 
-def write_yaml(config, reasons, path):
-    """Writes a configuration, each reason as a comment above its value.
+def to_yaml(config, reasons):
+    """A configuration as YAML, each reason as a comment above its value.
 
     `Config.from_yaml` reads it back.
 
     Args:
         config: `Config`.
         reasons: dotted keys and sentences, as from `resolve`.
-        path: file to write.
     """
     lines, open_section = [], ""
     for key, value in config.flatten().items():
@@ -150,7 +148,7 @@ def write_yaml(config, reasons, path):
         if key in reasons:
             lines.append(f"{indent}# {reasons[key]}")
         lines.append(f"{indent}{name}: {_yaml(value)}")
-    Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return "\n".join(lines) + "\n"
 
 
 def _yaml(value):

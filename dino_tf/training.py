@@ -63,7 +63,7 @@ def train(config=None, say=print):
     began = time.perf_counter()
     config, source, test_source, reasons = prepare(config or Config(), say)
     folder, resumed = choose_folder(config)
-    recipe.write_yaml(config, reasons, folder.config)
+    write_text(folder.config, recipe.to_yaml(config, reasons))
     say(recipe.describe(config, reasons))
     logger = folder.open_log()
     previous = keras.config.dtype_policy()
@@ -139,7 +139,7 @@ class Job:
         self.source, self.test_source = source, test_source
         self.logger = logger
         self.steps = steps_per_epoch(len(source), config.pipeline.batch_size)
-        self.bad_images = BadImages()
+        self.bad_images, self.told_bad = BadImages(), 0
         self.knn_sources = knn_sources(source, test_source)
 
     def run(self, began, resumed):
@@ -203,8 +203,11 @@ class Job:
 
     def _measure(self, epoch, model):
         self.bad_images.check(len(self.source), self.config.pipeline.max_bad_share)
-        for name, reason in self.bad_images.names.items():
+        # The names keep the order in which they were found.
+        found = list(self.bad_images.names.items())
+        for name, reason in found[self.told_bad :]:
             self.logger.warning("unreadable, passed over: %s (%s)", name, reason)
+        self.told_bad = len(found)
         every = self.config.run.knn_every
         if every and epoch % every == 0 and epoch < self.config.run.epochs:
             return self._knn(model.teacher_backbone)

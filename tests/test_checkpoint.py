@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from dino_tf.checkpoint import Checkpoints
 from dino_tf.dino import DINO
+from dino_tf.errors import UserError
 from dino_tf.loss import DINOLoss
 from dino_tf.models.head import DINOHead
 from dino_tf.models.vit import VisionTransformer
@@ -133,11 +134,20 @@ def test_another_optimizer_is_refused(tmp_path):
     model = tiny_model()
     train(model, [0])
     Checkpoints(tmp_path).save(model, 1)
-    with pytest.raises(ValueError, match="is of step 1, but its optimizer state"):
+    with pytest.raises(UserError, match="is of step 1, but its optimizer state"):
         Checkpoints(tmp_path).restore(tiny_model(optimizer=SGD(0.1)))
 
 
 def test_another_network_is_refused(tmp_path):
     Checkpoints(tmp_path).save(tiny_model(), 1)
-    with pytest.raises(ValueError):
+    with pytest.raises(UserError, match="damaged or of another network"):
         Checkpoints(tmp_path).restore(tiny_model(width=12))
+
+
+def test_a_damaged_file_is_refused(tmp_path):
+    Checkpoints(tmp_path).save(tiny_model(), 1)
+    file = tmp_path / "epoch-0001.weights.h5"
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(UserError, match="epoch-0001.weights.h5 is damaged") as caught:
+        Checkpoints(tmp_path).restore(tiny_model())
+    assert "\n" not in str(caught.value)

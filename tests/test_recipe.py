@@ -14,7 +14,7 @@ from dino_tf.recipe import (
     gigabytes_per_photo,
     num_replicas,
     resolve,
-    write_yaml,
+    to_yaml,
 )
 
 VOC = Facts(num_photos=5011, num_cores=2)
@@ -245,7 +245,7 @@ def test_description_fits_80_columns_and_shows_reasons():
 def test_written_yaml_reads_back_with_reasons_as_comments(tmp_path):
     config, reasons = resolve(apply_preset(Config(), "voc2007_cpu"), VOC)
     file = tmp_path / "config.yaml"
-    write_yaml(config, reasons, file)
+    file.write_text(to_yaml(config, reasons))
     assert Config.from_yaml(file) == config
     text = file.read_text()
     assert "  # the schedules end with the run\n  schedule_epochs: 30\n" in text

@@ -33,7 +33,7 @@ def configure(tmp_path):
 def start(config):
     """What a training does first; returns (name of the folder, resumed)."""
     folder, resumed = choose_folder(config)
-    recipe.write_yaml(config, {}, folder.config)
+    folder.config.write_text(recipe.to_yaml(config, {}))
     return folder.path.name, resumed
 
 

@@ -23,28 +23,28 @@ from dino_tf.errors import UserError
 SIZE = 96  # pixels per side
 TRAIN_COUNT = 4000
 TEST_COUNT = 1000
-HABITAT_FIDELITY = 0.85  # how often a species is seen in its own habitat
-OBJECT_COUNTS = (0.5, 0.3, 0.2)  # odds of one, two, three objects
-MAIN_RADIUS = (0.28, 0.42)  # share of the photo's side
+HABITAT_FIDELITY = 0.75  # how often a species is seen in its own habitat
+OBJECT_COUNTS = (0.6, 0.3, 0.1)  # odds of one, two, three objects
+MAIN_RADIUS = (0.36, 0.48)  # share of the photo's side
 OTHER_RADIUS = (0.55, 0.9)  # share of the main object's radius
 SHADOW = 0.18  # width of the soft shadow in radii
 OUTLINE_REACH = 1.3  # radii from a centre to the end of outline and shadow
 FREE_GAP = 0.4  # distance of two centres against the sum of their radii
 STRETCH = 0.12  # largest change of an object's width against its height
 COLOUR_CHANGE = 0.08  # standard deviation of each object's colours
-EXPOSURE = 0.4  # largest change of a photo's brightness
-CONTRAST = 0.35  # largest change of a photo's contrast
-TINT = 0.15  # largest change of a photo's colour channels
-MONOCHROME = 0.15  # share of black-and-white photos
+EXPOSURE = 0.3  # largest change of a photo's brightness
+CONTRAST = 0.5  # largest change of a photo's contrast
+SATURATION = 0.5  # largest change of a photo's saturation
 GREY = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green, blue
 PEBBLES = 5  # most small things of no class behind the objects
 TWIGS = 2  # most twigs before the objects
 # Twigs: foot from left to right, length, half width, brightness; lowest, highest.
 TWIG_RANGES = ((0.0, 0.2, 0.012, 0.75), (1.0, 0.6, 0.028, 1.15))
+KEPT_BYTES = 2**28  # of drawn photos in memory
 DIFFICULT_VISIBLE = 0.5  # an object of which less can be seen counts as difficult
 
-# Two colours each; species number i wears the palettes i + step (modulo 8) for each of
-# PALETTE_STEPS, so every palette is shared by several species.
+# Two colours each; an object of species number i wears one of the palettes i + step
+# (modulo 8) for a step of PALETTE_STEPS, so every palette is shared by several species.
 PALETTES = (
     ((232, 96, 70), (255, 226, 178)),
     ((244, 180, 54), (120, 58, 36)),
@@ -119,6 +119,7 @@ class Scenes(Source):
         self.size = size
         self._count = count
         self._key = (seed, _SPLITS.index(split))
+        self._files = {}
 
     def __len__(self):
         return self._count
@@ -127,10 +128,19 @@ class Scenes(Source):
         return f"{self.class_names[self._species(index)]}_{index:05d}"
 
     def image_bytes(self, index):
-        """A BMP file: exact, and the cheapest to write and to read."""
+        """A BMP file: exact, and the cheapest to write and to read.
+
+        The first photos are kept, up to `KEPT_BYTES`, so that later epochs need not
+        draw them again.
+        """
+        if index in self._files:
+            return self._files[index]
         file = io.BytesIO()
         Image.fromarray(self._draw(index)[0]).save(file, "BMP")
-        return file.getvalue()
+        data = file.getvalue()
+        if (len(self._files) + 1) * len(data) <= KEPT_BYTES:
+            self._files[index] = data
+        return data
 
     def labels(self, index):
         return (self._species(index),)
@@ -198,12 +208,12 @@ def draw_scene(rng: np.random.Generator, species: int, size: int):
     habitat = _choose_habitat(rng, species)
     light = _choose_light(rng)
     poses = _place_objects(rng, SPECIES[species][2])
-    palette = PALETTES[(species + rng.choice(PALETTE_STEPS)) % len(PALETTES)]
     image = HABITATS[habitat][1](rng, size).astype(np.float32)
     _draw_pebbles(rng, image)
     instances = np.full((size, size), -1, np.int8)
     painted = []
     for number, pose in enumerate(poses):
+        palette = PALETTES[(species + rng.choice(PALETTE_STEPS)) % len(PALETTES)]
         colours = np.array(palette) / 255 + rng.normal(0, COLOUR_CHANGE, (2, 3))
         window, solid = _draw_object(image, species, pose, colours.astype(np.float32))
         instances[window][solid] = number
@@ -213,21 +223,18 @@ def draw_scene(rng: np.random.Generator, species: int, size: int):
 
 
 def _choose_light(rng):
-    """Factor of each channel, contrast, and whether the photo is black and white."""
-    exposure = 1 + rng.uniform(-EXPOSURE, EXPOSURE)
-    tint = exposure * (1 + rng.uniform(-TINT, TINT, 3))
-    return tint, 1 + rng.uniform(-CONTRAST, CONTRAST), rng.random() < MONOCHROME
+    """Factors of a photo's brightness, contrast and saturation."""
+    strengths = np.array([EXPOSURE, CONTRAST, SATURATION])
+    return (1 + rng.uniform(-strengths, strengths)).astype(np.float32)
 
 
-def _expose(image, tint, contrast, monochrome):
+def _expose(image, exposure, contrast, saturation):
     """Photo uint8 of a scene in 0..1."""
-    if monochrome:
-        image = np.repeat(image @ GREY[:, None], 3, axis=2)
-        tint = np.full(3, tint.mean())
+    grey = (image @ GREY)[..., None]
+    image = grey + (image - grey) * saturation
     middle = image.mean(dtype=np.float32)
-    image = middle + (image - middle) * np.float32(contrast)
-    image = np.clip(image * (255 * tint).astype(np.float32), 0, 255)
-    return image.astype(np.uint8)
+    image = middle + (image - middle) * contrast
+    return np.clip(image * (255 * exposure), 0, 255).astype(np.uint8)
 
 
 def _choose_habitat(rng, species):

@@ -125,74 +125,78 @@ def apply_if(drawn, operation, image):
     return tf.cond(drawn, lambda: operation(image), lambda: image)
 
 
-def random_blur(image, seed, sigma=(0.1, 2.0)):
-    """Blur with a sigma drawn evenly from a range of pixels."""
-    return gaussian_blur(image, _uniform(seed, (), *sigma), math.ceil(3 * sigma[1]))
-
-
 _JITTER = (brightness, contrast, saturation, hue)
 
 
-def random_jitter(image, seed, brightness, contrast, saturation, hue):
-    """Change brightness, contrast, saturation and hue in random order.
+def draw_jitter(seed, count, brightness, contrast, saturation, hue):
+    """Draw `count` colour jitters.
 
     Args:
-        image: (H, W, 3), 0..255.
         seed: Integer tensor (2,).
+        count: Number of jitters.
         brightness: Largest deviation of the factor from 1 (0.4: 0.6 to 1.4).
         contrast: As brightness.
         saturation: As brightness.
         hue: Largest turn of the colour circle, 0..0.5.
 
     Returns:
-        float32 (H, W, 3), 0..255.
+        Tuple (parameters (count, 4) float32, order (count, 4) int32): a factor for
+        brightness, contrast and saturation and a turn of the hue; and the order in
+        which these four are applied.
 
     Reference:
         torchvision, `transforms.ColorJitter`.
     """
-    draws = _uniform(seed, (2, 4))
+    draws = _uniform(seed, (2, count, 4))
     spread = np.array([brightness, contrast, saturation], np.float32)
     low = np.array([*np.maximum(0, 1 - spread), -hue], np.float32)
     high = np.array([*(1 + spread), hue], np.float32)
-    parameters = tf.unstack(low + draws[0] * (high - low))
-    for which in tf.unstack(tf.argsort(draws[1])):
-        choices = zip(_JITTER, parameters, strict=True)
+    return low + draws[0] * (high - low), tf.argsort(draws[1])
+
+
+def color_jitter(image, parameters, order):
+    """Apply one jitter of `draw_jitter` to (H, W, 3), 0..255; returns the same."""
+    choices = list(zip(_JITTER, tf.unstack(parameters), strict=True))
+    for which in tf.unstack(order):
         image = tf.switch_case(which, [partial(f, image, p) for f, p in choices])
     return image
 
 
-def random_box(seed, height, width, scale, aspect):
-    """Draw the box of a random resized crop.
+def random_boxes(seed, count, height, width, scale, aspect):
+    """Draw the boxes of `count` random resized crops of one picture.
 
-    Ten boxes are drawn and the first that lies inside the picture is taken; if
-    none does, the largest central box whose shape is allowed.
+    Ten boxes are drawn for each and the first that lies inside the picture is taken;
+    if none does, the largest central box whose shape is allowed.
 
     Args:
         seed: Integer tensor (2,).
+        count: Number of boxes.
         height: Height of the picture in pixels.
         width: Width of the picture in pixels.
         scale: Smallest and largest share of the area.
         aspect: Smallest and largest width over height, even on a log scale.
 
     Returns:
-        int32 (4,): top, left, height, width in pixels.
+        int32 (count, 4): top, left, height, width in pixels.
 
     Reference:
         torchvision, `transforms.RandomResizedCrop.get_params`.
     """
     rows, columns = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
-    draws = _uniform(seed, (4, 10))
+    draws = _uniform(seed, (4, count, 10))
     area = rows * columns * (scale[0] + draws[0] * (scale[1] - scale[0]))
     low, high = math.log(aspect[0]), math.log(aspect[1])
     shape = tf.exp(low + draws[1] * (high - low))
     wide, tall = tf.round(tf.sqrt(area * shape)), tf.round(tf.sqrt(area / shape))
     fits = (wide >= 1) & (wide <= columns) & (tall >= 1) & (tall <= rows)
-    first = tf.argmax(fits)
-    top = tf.floor(draws[2, 0] * (rows - tall[first] + 1))
-    left = tf.floor(draws[3, 0] * (columns - wide[first] + 1))
-    drawn = tf.stack([top, left, tall[first], wide[first]])
+    first = tf.argmax(fits, axis=1)
+    wide, tall = (tf.gather(sides, first, batch_dims=1) for sides in (wide, tall))
+    top = tf.floor(draws[2, :, 0] * (rows - tall + 1))
+    left = tf.floor(draws[3, :, 0] * (columns - wide + 1))
+    drawn = tf.stack([top, left, tall, wide], axis=1)
     central = _central_box(rows, columns, aspect)
-    return tf.cast(tf.where(fits[first], drawn, central), tf.int32)
+    some_fits = tf.reduce_any(fits, axis=1, keepdims=True)
+    return tf.cast(tf.where(some_fits, drawn, central), tf.int32)
 
 
 def _central_box(rows, columns, aspect):

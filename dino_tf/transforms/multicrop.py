@@ -11,7 +11,7 @@ batches and what `DINO.train_step` reads.
 Any callable (image, seed) that returns this may stand in for `MultiCrop`.
 """
 
-from functools import partial
+import math
 
 import tensorflow as tf
 
@@ -135,45 +135,48 @@ class MultiCrop:
     def _views(self, planes, seed, odds, size, scale):
         if not odds:
             return tf.zeros((0, size, size, 3))
-        count = len(odds)
-        seeds = tf.random.split(seed, 1 + 3 * count)
-        chosen = tf.random.stateless_uniform((count, len(odds[0])), seeds[0]) < odds
+        count, seeds = len(odds), tf.random.split(seed, 4)
+        rows, columns = tf.shape(planes)[1], tf.shape(planes)[2]
+        # All draws of all views at once: small operations cost more than their work.
+        drawn = (
+            augment.random_boxes(seeds[0], count, rows, columns, scale, self.aspect),
+            tf.random.stateless_uniform((count, len(odds[0])), seeds[1]) < odds,
+            augment.draw_jitter(
+                seeds[2],
+                count,
+                self.brightness,
+                self.contrast,
+                self.saturation,
+                self.hue,
+            ),
+            tf.random.stateless_uniform((count,), seeds[3], *self.blur_sigma),
+        )
         # One loop instead of a graph per view: tracing stays short.
         return tf.map_fn(
-            lambda item: self._view(planes, item[0], item[1], size, scale),
-            (tf.reshape(seeds[1:], (count, 3, 2)), chosen),
+            lambda draws: self._view(planes, size, *draws),
+            drawn,
             parallel_iterations=1,
             fn_output_signature=tf.TensorSpec((size, size, 3), tf.float32),
         )
 
-    def _view(self, planes, seeds, chosen, size, scale):
-        """Draw one view; `chosen` (5,) says which operations it gets."""
+    def _view(self, planes, size, box, chosen, jitter_draws, sigma):
+        """Make one view; `chosen` (5,) says which operations it gets."""
         flip, jitter, gray, blur, solarize = tf.unstack(chosen)
-        view = self._crop(planes, seeds[0], size, scale)
+        top, left, height, width = tf.unstack(box)
+        crop = planes[:, top : top + height, left : left + width]
+        view = resize_planes(crop, (size, size))
         view = apply_if(flip, augment.hflip, view)
-        view = apply_if(jitter, partial(self._jitter, seed=seeds[1]), view)
+        view = apply_if(jitter, lambda v: augment.color_jitter(v, *jitter_draws), view)
         view = apply_if(gray, augment.grayscale, view)
-        view = apply_if(blur, partial(self._blur, seed=seeds[2]), view)
+        view = apply_if(blur, lambda v: self._blur(v, sigma), view)
         view = apply_if(solarize, self._solarize, view)
         return normalize(view, self.mean, self.std)
 
-    def _crop(self, planes, seed, size, scale):
-        rows, columns = tf.shape(planes)[1], tf.shape(planes)[2]
-        box = augment.random_box(seed, rows, columns, scale, self.aspect)
-        top, left, height, width = tf.unstack(box)
-        crop = planes[:, top : top + height, left : left + width]
-        return resize_planes(crop, (size, size))
-
-    def _blur(self, image, seed):
-        return augment.random_blur(image, seed, self.blur_sigma)
+    def _blur(self, image, sigma):
+        return augment.gaussian_blur(image, sigma, math.ceil(3 * self.blur_sigma[1]))
 
     def _solarize(self, image):
         return augment.solarize(image, self.solarize_threshold)
-
-    def _jitter(self, image, seed):
-        return augment.random_jitter(
-            image, seed, self.brightness, self.contrast, self.saturation, self.hue
-        )
 
 
 def _validate(views):

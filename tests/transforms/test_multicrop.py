@@ -111,6 +111,20 @@ def test_blur_and_solarize_odds_are_per_view():
     assert spread[0].max() < 20 < 40 < spread[1].min()
 
 
+def test_sigma_of_the_blur_is_drawn_from_its_range():
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    whole = {"global_scale": (1.0, 1.0), "aspect": (1.0, 1.0), "global_blur": (1, 1)}
+    spread = {}
+    for sigma in ((0.5, 0.5), (2.0, 2.0), (0.5, 2.0)):
+        draw = views_of(noise, **whole, blur_sigma=sigma)
+        views = np.concatenate([draw([0, k])["global"] for k in range(10)])
+        spread[sigma] = views.std(axis=(1, 2, 3))
+    sharp, soft, mixed = spread.values()
+    assert np.ptp(sharp) < 0.1 and np.ptp(soft) < 0.1
+    assert soft[0] - 0.1 < mixed.min() < mixed.max() < sharp[0] + 0.1
+    assert np.ptp(mixed) > 0.5 * (sharp[0] - soft[0])
+
+
 def test_jitter_probability(photo):
     still, moved = views_of(photo)([5, 6]), views_of(photo, jitter=1.0)([5, 6])
     difference = np.abs(still["global"] - moved["global"]).mean(axis=(1, 2, 3))
