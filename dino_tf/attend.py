@@ -2,10 +2,11 @@
 
 import pathlib
 
+from dino_tf.config import Config
 from dino_tf.datasets.folder import find_images
 from dino_tf.errors import UserError
 from dino_tf.models.backbones import load_backbone
-from dino_tf.transforms.image import try_decode
+from dino_tf.transforms.image import IMAGENET_MEAN, IMAGENET_STD, try_decode
 from dino_tf.visualize.attention import write_attention
 
 
@@ -30,13 +31,18 @@ def attend(paths, weights, out=None, size=480, keep_mass=0.6, say=print):
     photos = list_photos(paths)
     backbone = load_backbone(weights)
     out = pathlib.Path(out) if out else _default_out(weights)
+    _spare_originals(photos, out)
+    mean, std = _pixel_statistics(weights)
     sheets, bad = [], []
     for number, (path, stem) in enumerate(photos, 1):
         image, reason = try_decode(path.read_bytes)
         if image is None:
             bad.append(f"{path} ({reason})")
             continue
-        sheets.append(write_attention(backbone, image, stem, out, keep_mass, size)[0])
+        pictures = write_attention(
+            backbone, image, stem, out, keep_mass, size, mean, std
+        )
+        sheets.append(pictures[0])
         say(f"{number}/{len(photos)} {sheets[-1]}")
     if bad:
         say(f"{len(bad)} unreadable, passed over: {', '.join(bad[:5])}")
@@ -72,6 +78,28 @@ def list_photos(paths):
         taken.add(stem)
         photos.append((path, stem))
     return photos
+
+
+def _spare_originals(photos, out):
+    """Refuses a folder in which a picture would take the place of a photo."""
+    originals = {path.resolve() for path, _ in photos}
+    for _, stem in photos:
+        taken = {(out / f"{stem}.png").resolve()}
+        taken |= {p for p in originals if p.parent == (out / stem).resolve()}
+        if taken & originals:
+            raise UserError(
+                f"--out {out} holds photos that the pictures of {stem!r} would "
+                "overwrite; allowed: another folder"
+            )
+
+
+def _pixel_statistics(weights):
+    """Mean and deviation that a run was trained with; else those of ImageNet."""
+    file = pathlib.Path(str(weights)) / "config.yaml"
+    if not file.is_file():
+        return IMAGENET_MEAN, IMAGENET_STD
+    views = Config.from_yaml(file).views
+    return views.mean, views.std
 
 
 def _default_out(weights):

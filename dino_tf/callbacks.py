@@ -129,6 +129,18 @@ class SaveEvery(keras.callbacks.Callback):
             self.checkpoints.save(self.model, done)
 
 
+class EveryBatches(keras.callbacks.Callback):
+    """Calls `act()` every `every` batches of an epoch."""
+
+    def __init__(self, every, act):
+        super().__init__()
+        self.every, self.act = every, act
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (batch + 1) % self.every == 0:
+            self.act()
+
+
 class Every(keras.callbacks.Callback):
     """Calls `act(epoch, model)` every `every` epochs; never when `every` is 0."""
 

@@ -115,6 +115,8 @@ class DINO(keras.Model):
             jit_compile = bool(tf.config.list_physical_devices("GPU"))
         # Keras would compile the whole step, and not at all under a strategy.
         super().compile(optimizer=optimizer, jit_compile=False, **kwargs)
+        # Variables that are made in the middle of a step have it traced twice.
+        self.optimizer.build(self.trainable_variables)
         crosses = self._has_batch_norm() and replicas_in_sync() > 1
         self._compiled_compute = None
         if jit_compile and not crosses:
@@ -131,8 +133,6 @@ class DINO(keras.Model):
     def compile_from_config(self, config):
         optimizer = keras.saving.deserialize_keras_object(config["optimizer"])
         self.compile(optimizer=optimizer, jit_compile=config["jit_compile"])
-        # Its variables must exist before a file's values are put into them.
-        self.optimizer.build(self.trainable_variables)
 
     def call(self, images, training=False):
         """Teacher's CLS features (B, D) of (B, H, W, 3) images."""
@@ -263,9 +263,10 @@ class DINO(keras.Model):
 
     def _update_teacher(self, step):
         momentum = tf.cast(value_at(self.teacher_momentum, step), "float32")
+        new = 1.0 - momentum
         students, teachers = self._parameter_pairs()
         update_each_replica(
-            lambda t, s: t.assign(t * momentum + s * (1.0 - momentum)),
+            lambda t, s: t.assign(t * momentum + s * new),
             teachers,
             students,
         )

@@ -10,6 +10,7 @@ parameter without gradient.
 """
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 
@@ -39,11 +40,19 @@ class _ScheduledDecay:
     def _all_reduce_sum_gradients(self, grads_and_vars):
         return grads_and_vars
 
-    def _decay_of(self, variable, active):
-        """Weight decay for `variable`; 0 where it is excluded or not `active`."""
-        if len(variable.shape) <= 1:
-            return 0.0
-        return ops.cast(self.weight_decay, variable.dtype) * active
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        # Both numbers travel together, so that each schedule is computed once a step.
+        numbers = [learning_rate, self.weight_decay]
+        numbers = ops.stack([ops.cast(number, "float32") for number in numbers])
+        super()._backend_update_step(grads, trainable_variables, numbers)
+
+    def update_step(self, gradient, variable, learning_rate):
+        rate, decay = ops.unstack(ops.cast(learning_rate, variable.dtype))
+        self.step_of(ops.cast(gradient, variable.dtype), variable, rate, decay)
+
+    def step_of(self, gradient, variable, rate, decay):
+        """One step of one variable, all numbers in its own type."""
+        raise NotImplementedError
 
     def get_config(self):
         config = super().get_config()
@@ -66,6 +75,10 @@ class _ScheduledDecay:
 def _is_active(gradient):
     """1 for a gradient that moves its variable, 0 for that of a frozen one."""
     return ops.cast(ops.any(ops.not_equal(gradient, 0)), gradient.dtype)
+
+
+def _is_decayed(variable):
+    return len(variable.shape) > 1
 
 
 @keras.saving.register_keras_serializable(package="dino_tf")
@@ -101,24 +114,34 @@ class AdamW(_ScheduledDecay, keras.optimizers.AdamW):
             for i in range(len(variables))
         ]
 
-    def update_step(self, gradient, variable, learning_rate):
-        rate = ops.cast(learning_rate, variable.dtype)
-        gradient = ops.cast(gradient, variable.dtype)
-        active = _is_active(gradient)
-        decay = self._decay_of(variable, active)
-        self.assign(variable, variable * (1.0 - rate * decay))
+    def step_of(self, gradient, variable, rate, decay):
+        """Decay, then Adam with a count of steps of the variable's own."""
         place = self._get_variable_index(variable)
-        first, second = self._momentums[place], self._velocities[place]
-        self.assign_add(first, (gradient - first) * (1.0 - self.beta_1))
-        self.assign_add(second, (gradient * gradient - second) * (1.0 - self.beta_2))
-        steps = self._steps[place]
+        steps, active = self._steps[place], _is_active(gradient)
+        if _is_decayed(variable):
+            self.assign(variable, variable * (1.0 - rate * decay * active))
         self.assign_add(steps, active)
         step = ops.maximum(ops.cast(steps, variable.dtype), 1.0)
-        # Keras adds epsilon before this correction: at first 30 times as much, which
-        # holds variables of small gradients back.
-        root = ops.sqrt(second / (1.0 - ops.power(self.beta_2, step)))
-        rate = rate / (1.0 - ops.power(self.beta_1, step))
-        self.assign_sub(variable, rate * first / (root + self.epsilon))
+        powers = ops.power(self.beta_1, step), ops.power(self.beta_2, step)
+        # Keras adds epsilon before the second moment's correction: at first 30 times
+        # as much, which holds variables of small gradients back.
+        epsilon = self.epsilon * ops.sqrt(1.0 - powers[1])
+        self._apply(variable, place, powers, rate, epsilon, gradient)
+
+    def _apply(self, variable, place, powers, rate, epsilon, gradient):
+        """The step itself, in one pass over memory."""
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[place].value.handle,
+            v=self._velocities[place].value.handle,
+            beta1_power=powers[0],
+            beta2_power=powers[1],
+            lr=rate,
+            beta1=ops.cast(self.beta_1, variable.dtype),
+            beta2=ops.cast(self.beta_2, variable.dtype),
+            epsilon=epsilon,
+            grad=gradient,
+        )
 
 
 class _Momentum(_ScheduledDecay, keras.optimizers.Optimizer):
@@ -134,16 +157,18 @@ class _Momentum(_ScheduledDecay, keras.optimizers.Optimizer):
         super().build(variables)
         self._velocities = self.add_optimizer_variables(variables, "velocity")
 
-    def update_step(self, gradient, variable, learning_rate):
+    def step_of(self, gradient, variable, rate, decay):
+        """The velocity, then the step along it."""
         velocity = self._velocities[self._get_variable_index(variable)]
-        direction = self.direction(ops.cast(gradient, variable.dtype), variable)
+        direction = self.direction(gradient, variable, decay)
         self.assign(velocity, velocity * self.momentum + direction)
-        rate = ops.cast(learning_rate, variable.dtype)
         self.assign_sub(variable, rate * velocity)
 
-    def direction(self, gradient, variable):
+    def direction(self, gradient, variable, decay):
         """What is added to the velocity: here the gradient and coupled decay."""
-        return gradient + variable * self._decay_of(variable, _is_active(gradient))
+        if not _is_decayed(variable):
+            return gradient
+        return gradient + variable * (decay * _is_active(gradient))
 
     def get_config(self):
         return {**super().get_config(), "momentum": self.momentum}
@@ -195,9 +220,9 @@ class LARS(_Momentum):
         super().__init__(learning_rate, weight_decay, momentum, name, **kwargs)
         self.eta = eta
 
-    def direction(self, gradient, variable):
-        gradient = super().direction(gradient, variable)
-        if len(variable.shape) <= 1:
+    def direction(self, gradient, variable, decay):
+        gradient = super().direction(gradient, variable, decay)
+        if not _is_decayed(variable):
             return gradient
         length = ops.sqrt(ops.sum(ops.square(variable)))
         size = ops.sqrt(ops.sum(ops.square(gradient)))

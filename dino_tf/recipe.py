@@ -14,6 +14,7 @@ from dino_tf import checks, settings
 from dino_tf.config import Config
 
 LARGE_DATA = 100_000
+SMALL_CROP = 128  # pixels a side
 
 
 @dataclass(frozen=True)
@@ -208,11 +209,13 @@ def _fits(config, facts):
 def _batch_size(config, facts):
     replicas = num_replicas(config, facts)
     unit = replicas * (config.optimizer.accumulate_steps or 1)
-    usual = 64 if facts.num_gpus else 32
+    usual = 64 if facts.num_gpus or config.views.global_size <= SMALL_CROP else 32
     # Eight updates an epoch at least, so that a small set trains at all.
     most = min(usual, _fits(config, facts), max(facts.num_photos / 8 / unit, 1))
     part = 2 ** int(math.log2(most))
     limit = "usual on a GPU" if facts.num_gpus else "usual on a CPU"
+    if usual == 64 and not facts.num_gpus:
+        limit = "usual for small crops"
     if part < usual:
         limit = f"the most for this memory and {facts.num_photos:,} photos"
     times = f", {unit} of them" if unit > 1 else ""

@@ -97,10 +97,12 @@ def choose_folder(config):
     root = pathlib.Path(config.run.result_dir)
     number, name = 1, base
     while (root / name).exists():
-        folder = RunFolder(root / name)
-        if not folder.config.is_file() and not folder.finished:
-            return folder, False
-        if config.run.resume and not folder.finished:
+        path = root / name
+        if path.is_dir() and not any(path.iterdir()):
+            return RunFolder(path), False
+        # Whatever else lies there is not ours to change.
+        folder = RunFolder(path) if (path / "config.yaml").is_file() else None
+        if folder and config.run.resume and not folder.finished:
             different = differences(Config.from_yaml(folder.config), config)
             if not different:
                 return folder, True

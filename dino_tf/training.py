@@ -17,7 +17,7 @@ from dino_tf.datasets.download import ProgressLine, get_voc
 from dino_tf.datasets.voc import find_voc
 from dino_tf.distribute import find_hardware, make_strategy
 from dino_tf.errors import Diverged, UserError
-from dino_tf.evaluate.knn import evaluate_knn
+from dino_tf.evaluate.knn import evaluate_knn, spread
 from dino_tf.pipeline import BadImages, steps_per_epoch
 from dino_tf.run_folder import choose_folder, write_text
 from dino_tf.transforms.image import try_decode
@@ -26,6 +26,7 @@ from dino_tf.workload import say_duration
 
 # Photos that the k-NN numbers of a run look at, so that they take seconds.
 KNN_TRAIN, KNN_TEST = 5000, 2000
+BAD_IMAGES_EVERY = 50  # steps between two looks at the unreadable photos
 
 
 @dataclasses.dataclass
@@ -175,14 +176,19 @@ class Job:
             return
         position = done * self.steps * config.pipeline.batch_size
         dataset = new_dataset(config, self.source, self.bad_images, position)
-        model.fit(
-            dataset,
-            epochs=config.run.epochs,
-            initial_epoch=done,
-            steps_per_epoch=self.steps,
-            shuffle=False,
-            callbacks=self._callbacks(checkpoints),
-        )
+        try:
+            model.fit(
+                dataset,
+                epochs=config.run.epochs,
+                initial_epoch=done,
+                steps_per_epoch=self.steps,
+                shuffle=False,
+                callbacks=self._callbacks(checkpoints),
+            )
+        except Exception:
+            # What the pipeline refuses arrives as an error of TensorFlow's.
+            self._tell_bad_images()
+            raise
 
     def _callbacks(self, checkpoints):
         run = self.config.run
@@ -193,6 +199,7 @@ class Job:
                 self.folder, self.logger, run.epochs, self._measure, self.say
             ),
             parts.SaveEvery(checkpoints, run.save_every, run.epochs),
+            parts.EveryBatches(BAD_IMAGES_EVERY, self._tell_bad_images),
             parts.Every(run.attention_every, self._draw_epoch),
         ]
         if run.tensorboard:
@@ -202,16 +209,20 @@ class Job:
         return listed
 
     def _measure(self, epoch, model):
-        self.bad_images.check(len(self.source), self.config.pipeline.max_bad_share)
+        self._tell_bad_images()
+        every = self.config.run.knn_every
+        if every and epoch % every == 0 and epoch < self.config.run.epochs:
+            return self._knn(model.teacher_backbone)
+        return {}
+
+    def _tell_bad_images(self):
+        """Names the newly found ones in the log; stops when there are too many."""
         # The names keep the order in which they were found.
         found = list(self.bad_images.names.items())
         for name, reason in found[self.told_bad :]:
             self.logger.warning("unreadable, passed over: %s (%s)", name, reason)
         self.told_bad = len(found)
-        every = self.config.run.knn_every
-        if every and epoch % every == 0 and epoch < self.config.run.epochs:
-            return self._knn(model.teacher_backbone)
-        return {}
+        self.bad_images.check(len(self.source), self.config.pipeline.max_bad_share)
 
     def _knn(self, backbone):
         if not self.knn_sources:
@@ -282,16 +293,21 @@ class Job:
 def knn_sources(source, test_source):
     """(voters, judged) for k-NN, or None where there are no labels.
 
-    Without a test split every fifth photo is judged by the others.
+    Without a test split of the same classes every fifth photo is judged by the others.
     """
-    probe = source.subset(range(min(len(source), 50)))
-    if not source.class_names or not any(probe.labels(i) for i in range(len(probe))):
+    if not source.class_names or not _has_labels(source):
         return None
-    if test_source is not None:
-        return source, test_source
+    if test_source is not None and _has_labels(test_source):
+        if tuple(test_source.class_names) == tuple(source.class_names):
+            return source, test_source
     judged = set(range(0, len(source), 5))
     voters = [i for i in range(len(source)) if i not in judged]
     return (source.subset(voters), source.subset(sorted(judged))) if voters else None
+
+
+def _has_labels(source):
+    # A few photos tell, and listing the labels of a million would take long.
+    return any(source.labels(i) for i in spread(len(source), 50).tolist())
 
 
 def watch_list(count, wanted):

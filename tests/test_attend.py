@@ -1,5 +1,7 @@
 """`attend`: pictures of any photos, with a tiny untrained network."""
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,6 +9,7 @@ from PIL import Image
 from dino_tf.attend import attend, list_photos
 from dino_tf.errors import UserError
 from dino_tf.models.backbones import create_backbone
+from dino_tf.transforms.image import IMAGENET_MEAN, IMAGENET_STD
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +62,36 @@ def test_pictures_go_into_the_run_by_default(run, photos):
     sheets = attend([photos / "a.png"], run, size=16, say=lambda line: None)
     assert sheets == [run / "attend" / "a.png"]
     assert sheets[0].is_file()
+
+
+def test_originals_are_never_overwritten(run, photos, tmp_path):
+    before = (photos / "a.png").read_bytes()
+    with pytest.raises(UserError, match="holds photos that the pictures of 'a'"):
+        attend([photos], run, photos, size=16, say=lambda line: None)
+    inside = tmp_path / "a"
+    inside.mkdir()
+    (inside / "mask.png").write_bytes(before)
+    (tmp_path / "a.png").write_bytes(before)
+    with pytest.raises(UserError, match="allowed: another folder"):
+        attend([inside, photos], run, tmp_path, size=16, say=lambda line: None)
+    assert (photos / "a.png").read_bytes() == before
+    assert (inside / "mask.png").read_bytes() == before
+
+
+def test_pixels_are_normalised_as_in_the_run(run, photos, tmp_path, monkeypatch):
+    seen = []
+
+    def spy(*arguments):
+        seen.append(arguments[-2:])
+        return [tmp_path / "a.png"]
+
+    monkeypatch.setattr("dino_tf.attend.write_attention", spy)
+    attend([photos / "a.png"], run, tmp_path / "out", say=lambda line: None)
+    own = tmp_path / "own"
+    shutil.copytree(run, own)
+    (own / "config.yaml").write_text("views: {mean: [0, 0, 0], std: [1, 1, 1]}")
+    attend([photos / "a.png"], own, tmp_path / "out", say=lambda line: None)
+    assert seen == [(IMAGENET_MEAN, IMAGENET_STD), ((0, 0, 0), (1, 1, 1))]
 
 
 def test_without_a_run_folder_they_go_into_result(run, photos, tmp_path, monkeypatch):

@@ -171,6 +171,15 @@ def test_preset_follows_machine_and_data(facts, data, name):
     resolve(apply_preset(Config(data=data), chosen), facts)
 
 
+def test_a_handful_of_photos_gets_settings_of_its_own():
+    for num_photos, batch, out_dim in ((40, 4, 256), (1000, 64, 1024)):
+        facts = Facts(num_photos)
+        name, _ = choose_preset(facts, "folder:photos")
+        config, reasons = resolve(apply_preset(Config(data="photos"), name), facts)
+        assert (config.pipeline.batch_size, config.head.out_dim) == (batch, out_dim)
+        assert {"pipeline.batch_size", "head.out_dim"} <= set(reasons)
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [

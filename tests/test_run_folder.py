@@ -104,6 +104,14 @@ def test_a_folder_without_a_run_is_used(configure, tmp_path):
     assert start(configure(**{"run.name": "mine"})) == ("mine", False)
 
 
+def test_what_is_no_run_is_left_alone(configure, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "metrics.jsonl").write_text("keep")
+    (tmp_path / "mine-2").write_text("a file")
+    assert start(configure(**{"run.name": "mine"})) == ("mine-3", False)
+    assert (tmp_path / "mine" / "metrics.jsonl").read_text() == "keep"
+
+
 def test_name_and_place_make_no_difference(configure):
     one = configure(**{"run.name": "a"})
     two = configure(**{"run.name": "b", "run.result_dir": "other"})

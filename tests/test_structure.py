@@ -44,6 +44,7 @@ TENSORFLOW = {
     "dino_tf.transforms.multicrop",
     "dino_tf.pipeline",
     "dino_tf.distribute",
+    "dino_tf.optimizers",
     "dino_tf.dino",
     "dino_tf.workload",
     "dino_tf.evaluate.features",

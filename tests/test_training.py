@@ -199,8 +199,23 @@ def test_unreadable_photos_are_counted_and_named(tmp_path):
 
 def test_too_many_unreadable_photos_stop_the_run(tmp_path):
     data = photos(tmp_path / "photos", 8, 8)
+    config = tiny(tmp_path, data=data, **{"run.epochs": 1})
     with pytest.raises(UserError, match="of 16 images cannot be read"):
-        train(tiny(tmp_path, data=data, **{"run.epochs": 1}), quiet)
+        train(config, quiet)
+    (log,) = tmp_path.rglob("train.log")
+    named = [line for line in log.read_text().splitlines() if "passed over" in line]
+    assert len(named) == 8
+
+
+def test_photos_that_only_pillow_can_read(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    frames = [Image.new("RGB", (40, 40), (90 * i, 0, 0)) for i in range(3)]
+    for i in range(16):
+        frames[0].save(folder / f"{i}.webp", save_all=True, append_images=frames[1:])
+    config = tiny(tmp_path, data=f"folder:{folder}", **{"run.epochs": 1})
+    with pytest.raises(UserError, match="of 16 images cannot be read"):
+        train(config, quiet)
 
 
 def test_batch_larger_than_the_data(tmp_path):
@@ -260,6 +275,17 @@ def test_knn_without_a_test_split_holds_photos_back():
     voters, judged = knn_sources(source, None)
     assert (len(voters), len(judged)) == (16, 4)
     assert not {voters.id(i) for i in range(16)} & {judged.id(i) for i in range(4)}
+
+
+def test_knn_takes_a_test_split_of_the_same_classes_only():
+    from dino_tf.datasets import open_source
+
+    source, test = open_source("scenes:20"), open_source("scenes:20", "test")
+    assert knn_sources(source, test) == (source, test)
+    for change in ({"class_names": ()}, {"labels": lambda i: ()}):
+        other = open_source("scenes:20", "test")
+        vars(other).update(change)
+        assert len(knn_sources(source, other)[1]) == 4
 
 
 @pytest.mark.slow

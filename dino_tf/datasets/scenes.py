@@ -21,7 +21,7 @@ from dino_tf.datasets.species import SPECIES, capsule, ellipse
 from dino_tf.errors import UserError
 
 SIZE = 96  # pixels per side
-TRAIN_COUNT = 4000
+TRAIN_COUNT = 2000
 TEST_COUNT = 1000
 HABITAT_FIDELITY = 0.75  # how often a species is seen in its own habitat
 OBJECT_COUNTS = (0.6, 0.3, 0.1)  # odds of one, two, three objects

@@ -35,7 +35,8 @@ def evaluate_knn(
         train_source: labelled photos that vote.
         test_source: labelled photos that are judged, of the same classes.
         size: side of the central square that the backbone sees, in pixels.
-        k: numbers of neighbours, each giving its own numbers.
+        k: numbers of neighbours, each giving its own numbers; those beyond the number
+            of readable training photos are left out, and if none is left, all vote.
         temperature: of the votes; see `dino_tf.analysis.neighbours`.
         max_train: take so many training photos, spread evenly; None takes all.
         max_test: take so many test photos, spread evenly; None takes all.
@@ -49,8 +50,7 @@ def evaluate_knn(
         `knn/map_k20`.
 
     Raises:
-        UserError: a source has no labels, the classes differ, or there are fewer
-            training photos than neighbours.
+        UserError: a source has no labels, or the classes differ.
 
     Reference:
         facebookresearch/dino, eval_knn.py.
@@ -62,6 +62,7 @@ def evaluate_knn(
     test, test_labels = _embed(backbone, test_source, chosen[1], options)
     judge = _accuracy if _single(train_labels + test_labels) else _precision
     classes = len(train_source.class_names)
+    k = [n for n in k if n <= len(train)] or [len(train)]
     similarities, indices = nearest(train, test, max(k))
     numbers = {}
     for n in k:

@@ -104,4 +104,6 @@ def _read_keras(path):
     model = getattr(model, "teacher_backbone", model)
     if not hasattr(model, "extract"):
         raise UserError(f"{path} holds a {type(model).__name__}, not a backbone")
+    # A teacher is saved as it is trained, that is, not by gradients.
+    model.trainable = True
     return model

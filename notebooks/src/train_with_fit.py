@@ -210,7 +210,7 @@ print(f"features {tuple(features.shape)} from {out / 'backbone.keras'}")
 # ## What to raise
 #
 # * `STEPS` first: 600 take some minutes on two cores, and the k-NN number moves.
-# * Then photos: `"scenes"` alone has 4,000, your own folder may have more.
+# * Then photos: `"scenes"` alone has 2,000, your own folder may have more.
 # * Then crops and network, in this order: larger crops, a smaller patch, `"vit_tiny"`
 #   or `"vit_small"` in full. With more photos also more prototypes K.
 # * Larger batches want a larger learning rate (in proportion) and let the teacher

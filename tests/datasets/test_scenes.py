@@ -16,7 +16,7 @@ def pixels(source, index):
 
 def test_default_splits():
     train, test = open_source("scenes"), open_source("scenes", "test")
-    assert (len(train), len(test)) == (4000, 1000)
+    assert (len(train), len(test)) == (2000, 1000)
     assert len(train.class_names) == 10 and train.class_names[4] == "fish"
     assert pixels(train, 0).shape == (96, 96, 3)
     assert (pixels(train, 0) != pixels(test, 0)).mean() > 0.5

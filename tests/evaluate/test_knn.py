@@ -100,12 +100,17 @@ def test_photos_of_several_classes_get_a_mean_average_precision():
 def test_refuses_what_cannot_be_judged():
     with pytest.raises(UserError, match="'colours' has no labels"):
         evaluate_knn(MeanColour(), Colours(ONE), Colours([(), ()]), 16)
-    with pytest.raises(UserError, match="k is 31; allowed: 1 to 30"):
-        evaluate_knn(MeanColour(), Colours(ONE), Colours(ONE), 16, k=(31,))
     other = Colours(ONE)
     other.class_names = ("cyan", "magenta", "yellow")
     with pytest.raises(UserError, match="the same classes"):
         evaluate_knn(MeanColour(), Colours(ONE), other, 16)
+
+
+def test_fewer_photos_than_neighbours():
+    numbers = evaluate_knn(MeanColour(), Colours(ONE), Colours(ONE), 16, k=(10, 31))
+    assert set(numbers) == {"knn/top1_k10", "knn/top5_k10"}
+    numbers = evaluate_knn(MeanColour(), Colours(ONE), Colours(ONE), 16, k=(31,))
+    assert set(numbers) == {"knn/top1_k30", "knn/top5_k30"}
 
 
 def test_spread_is_even():

@@ -73,6 +73,13 @@ def test_backbone_of_a_run(run, source):
     np.testing.assert_allclose(features, np.load(run / "backbone.npy"), atol=1e-6)
 
 
+def test_what_is_loaded_can_be_trained(run):
+    fresh = create_backbone("vit_tiny", **TINY)
+    for file in ("backbone.keras", "dino.keras"):
+        loaded = load_backbone(run / file)
+        assert len(loaded.trainable_variables) == len(fresh.trainable_variables)
+
+
 def test_teacher_of_a_whole_model(run):
     backbone = load_backbone(str(run / "dino.keras"))
     teacher = np.load(run / "teacher.npy")
