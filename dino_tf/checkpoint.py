@@ -63,7 +63,6 @@ class Checkpoints:
             return 0
         weights, state = self._files(epochs[-1])
         record = json.loads(state.read_text(encoding="utf-8"))
-        model.optimizer.build(model.trainable_variables)
         try:
             model.load_weights(weights)
         except (OSError, KeyError, ValueError) as error:

@@ -115,8 +115,9 @@ class DINO(keras.Model):
             jit_compile = bool(tf.config.list_physical_devices("GPU"))
         # Keras would compile the whole step, and not at all under a strategy.
         super().compile(optimizer=optimizer, jit_compile=False, **kwargs)
-        # Variables that are made in the middle of a step have it traced twice.
-        self.optimizer.build(self.trainable_variables)
+        if not self.optimizer.built:
+            # Variables that are made in the middle of a step have it traced twice.
+            self.optimizer.build(self.trainable_variables)
         crosses = self._has_batch_norm() and replicas_in_sync() > 1
         self._compiled_compute = None
         if jit_compile and not crosses:
@@ -239,8 +240,7 @@ class DINO(keras.Model):
 
     def _update_student(self, gradients, step):
         last = [v.value for v in self.student_head.last_layer.trainable_variables]
-        frozen = step < self.freeze_last_layer_steps
-        before = []
+        frozen, before = step < self.freeze_last_layer_steps, []
         if self.freeze_last_layer_steps:
             names = {v.path for v in self.student_head.last_layer.trainable_variables}
             gradients = [
@@ -248,8 +248,8 @@ class DINO(keras.Model):
                 for g, v in zip(gradients, self.trainable_variables, strict=True)
             ]
             before = [tf.identity(v) for v in last]
-        inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-        if getattr(inner, "reduces_gradients", True):
+        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        if getattr(optimizer, "reduces_gradients", True):
             # Keras sums over replicas what is averaged here already.
             gradients = [g / replicas_in_sync() for g in gradients]
         self.optimizer.apply_gradients(

@@ -4,7 +4,11 @@ Pixels are 0..255 until `normalize`; resizing agrees with Pillow's antialiased
 bicubic filter (cubic coefficient -0.5) without its rounding to 8 bits.
 """
 
+import io
+
+import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from ..errors import UserError
 
@@ -17,7 +21,7 @@ def decode(data):
 
     JPEG, PNG, GIF (first frame), BMP and WebP are told by their content. Alpha is
     dropped, 16 bits become 8, grey becomes three equal channels. (Inside a graph BMP
-    must have three channels already.)
+    must have three channels already. An animated WebP is for `try_decode` alone.)
 
     Args:
         data: Scalar string tensor or bytes, the content of one file.
@@ -47,11 +51,21 @@ def try_decode(read):
         Tuple (uint8 array (H, W, 3), None), or (None, reason in one line).
     """
     try:
+        data = read()
+        if _is_animated_webp(data):
+            # TensorFlow's decoder ends the whole process at the second frame.
+            with Image.open(io.BytesIO(data)) as first_frame:
+                return np.array(first_frame.convert("RGB")), None
         # Eager operations, also in a thread of tf.data; decoding has no GPU kernel.
         with tf.device("CPU:0"):
-            return decode(read()).numpy(), None
-    except (OSError, tf.errors.OpError) as error:
+            return decode(data).numpy(), None
+    except (OSError, Image.DecompressionBombError, tf.errors.OpError) as error:
         return None, _reason(error)
+
+
+def _is_animated_webp(data):
+    header, flags = data[:4] + data[8:16], data[20:21]
+    return header == b"RIFFWEBPVP8X" and bool(flags and flags[0] & 2)
 
 
 def _reason(error):

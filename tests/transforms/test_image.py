@@ -49,6 +49,19 @@ def test_decode_jpeg_of_other_modes(mode, color):
     np.testing.assert_allclose(decoded, np.full((4, 5, 3), 77), atol=3)
 
 
+def test_first_frame_of_animations():
+    frames = [plain("RGB", RED), plain("RGB", (0, 0, 255))]
+    more = {"save_all": True, "append_images": frames[1:], "lossless": True}
+    for form in ("WEBP", "GIF"):
+        data = encode(frames[0], form, **more)
+        image, reason = image_ops.try_decode(lambda data=data: data)
+        assert reason is None
+        np.testing.assert_allclose(image, np.full((4, 5, 3), RED), atol=3)
+    half = encode(frames[0], "WEBP", **more)[:40]
+    image, reason = image_ops.try_decode(lambda: half)
+    assert image is None and reason
+
+
 def test_decode_in_graph():
     decode = tf.function(image_ops.decode)
     assert decode(encode(plain("L", 77), "PNG")).shape == (4, 5, 3)
