@@ -12,7 +12,8 @@ from dino_tf.errors import UserError
 
 PRESETS = {
     "quickstart": {
-        "about": "A few minutes on two CPU cores: a small ViT on the built-in scenes.",
+        "about": "Six minutes on two CPU cores: a small ViT on the built-in scenes; k-NN "
+        "63 %, untrained 49 %.",
         "data": "scenes",
         "pipeline": {"batch_size": 64},
         # The photos differ in light, so the views must differ in light even more, or
@@ -45,14 +46,14 @@ PRESETS = {
         },
         "run": {
             "epochs": 11,
-            "attention_every": 4,
+            "attention_every": 5,
             "attention_size": 128,
             "eval_size": 32,
         },
     },
     "voc2007_cpu": {
         "about": "Hours on a CPU: ViT-Ti/16 with small crops on 5,011 VOC 2007 photos. "
-        "Not yet run to its end.",
+        "Ten epochs were run on 1,792 photos: see README.md.",
         "data": "voc2007",
         "views": {"global_size": 112, "local_size": 48, "num_local": 6},
         "model": {"arch": "vit_tiny"},
