@@ -15,7 +15,7 @@ from dino_tf.config import Config
 from dino_tf.datasets import open_source
 from dino_tf.datasets.download import ProgressLine, get_voc
 from dino_tf.datasets.voc import find_voc
-from dino_tf.distribute import find_hardware, make_strategy
+from dino_tf.distribute import find_hardware, make_strategy, start_sooner
 from dino_tf.errors import Diverged, UserError
 from dino_tf.evaluate.knn import evaluate_knn, spread
 from dino_tf.pipeline import BadImages, steps_per_epoch
@@ -147,6 +147,7 @@ class Job:
         """Trains, evaluates, draws; returns `Run`."""
         config = self.config
         keras.utils.set_random_seed(config.run.seed)
+        start_sooner()
         strategy = make_strategy(config.run.strategy)
         checkpoints = Checkpoints(self.folder.checkpoints, config.run.keep_checkpoints)
         with strategy.scope():
