@@ -83,10 +83,10 @@ def list_photos(paths):
 def _spare_originals(photos, out):
     """Refuses a folder in which a picture would take the place of a photo."""
     originals = {path.resolve() for path, _ in photos}
+    folders = {path.parent for path in originals}
     for _, stem in photos:
-        taken = {(out / f"{stem}.png").resolve()}
-        taken |= {p for p in originals if p.parent == (out / stem).resolve()}
-        if taken & originals:
+        picture, folder = (out / f"{stem}.png").resolve(), (out / stem).resolve()
+        if picture in originals or folder in folders:
             raise UserError(
                 f"--out {out} holds photos that the pictures of {stem!r} would "
                 "overwrite; allowed: another folder"

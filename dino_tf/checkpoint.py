@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 
-from dino_tf.errors import UserError
+from dino_tf.errors import UserError, first_line
 from dino_tf.run_folder import write_text
 
 
@@ -66,11 +66,10 @@ class Checkpoints:
         try:
             model.load_weights(weights)
         except (OSError, KeyError, ValueError) as error:
-            reason = str(error).strip().partition("\n")[0]
             raise UserError(
-                f"{weights} is damaged or of another network ({reason}); remove it "
-                "and its .json file to go on from the checkpoint before it, or start "
-                "another run with --run.name"
+                f"{weights} is damaged or of another network ({first_line(error)}); "
+                "remove it and its .json file to go on from the checkpoint before it, "
+                "or start another run with --run.name"
             ) from error
         # Keras only warns when the optimizer's part does not fit, and leaves it out.
         step = int(model.optimizer.iterations.numpy())

@@ -119,9 +119,8 @@ class DINO(keras.Model):
             # Variables that are made in the middle of a step have it traced twice.
             self.optimizer.build(self.trainable_variables)
         crosses = self._has_batch_norm() and replicas_in_sync() > 1
-        self._compiled_compute = None
-        if jit_compile and not crosses:
-            self._compiled_compute = tf.function(self._compute, jit_compile=True)
+        compiled = tf.function(self._compute, jit_compile=True)
+        self._compiled_compute = compiled if jit_compile and not crosses else None
 
     def get_compile_config(self):
         if not self.compiled:
@@ -240,7 +239,8 @@ class DINO(keras.Model):
 
     def _update_student(self, gradients, step):
         last = [v.value for v in self.student_head.last_layer.trainable_variables]
-        frozen, before = step < self.freeze_last_layer_steps, []
+        frozen = step < self.freeze_last_layer_steps
+        before = []
         if self.freeze_last_layer_steps:
             names = {v.path for v in self.student_head.last_layer.trainable_variables}
             gradients = [
@@ -248,8 +248,8 @@ class DINO(keras.Model):
                 for g, v in zip(gradients, self.trainable_variables, strict=True)
             ]
             before = [tf.identity(v) for v in last]
-        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-        if getattr(optimizer, "reduces_gradients", True):
+        inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        if getattr(inner, "reduces_gradients", True):
             # Keras sums over replicas what is averaged here already.
             gradients = [g / replicas_in_sync() for g in gradients]
         self.optimizer.apply_gradients(

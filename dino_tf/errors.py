@@ -1,4 +1,4 @@
-"""The one error that means: the user's arguments or data are wrong."""
+"""Errors that end the program with a code of their own, told in one line."""
 
 
 class UserError(ValueError):
@@ -10,3 +10,8 @@ class UserError(ValueError):
 
 class Diverged(RuntimeError):
     """The loss is no longer a finite number; the program exits with 3."""
+
+
+def first_line(error):
+    """First line of another library's error, for a message of our own."""
+    return str(error).strip().partition("\n")[0]

@@ -15,7 +15,11 @@ from keras import ops
 
 
 class _ScheduledDecay:
-    """Mixin: `weight_decay` as a schedule; gradients come in already reduced."""
+    """Mixin: `weight_decay` as a schedule; gradients come in already reduced.
+
+    An optimizer gives `step_of(gradient, variable, rate, decay)`: one step of one
+    variable, all numbers in its own type.
+    """
 
     reduces_gradients = False
 
@@ -49,10 +53,6 @@ class _ScheduledDecay:
     def update_step(self, gradient, variable, learning_rate):
         rate, decay = ops.unstack(ops.cast(learning_rate, variable.dtype))
         self.step_of(ops.cast(gradient, variable.dtype), variable, rate, decay)
-
-    def step_of(self, gradient, variable, rate, decay):
-        """One step of one variable, all numbers in its own type."""
-        raise NotImplementedError
 
     def get_config(self):
         config = super().get_config()
@@ -126,10 +126,7 @@ class AdamW(_ScheduledDecay, keras.optimizers.AdamW):
         # Keras adds epsilon before the second moment's correction: at first 30 times
         # as much, which holds variables of small gradients back.
         epsilon = self.epsilon * ops.sqrt(1.0 - powers[1])
-        self._apply(variable, place, powers, rate, epsilon, gradient)
-
-    def _apply(self, variable, place, powers, rate, epsilon, gradient):
-        """The step itself, in one pass over memory."""
+        # One pass over memory.
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=self._momentums[place].value.handle,

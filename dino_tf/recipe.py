@@ -209,13 +209,14 @@ def _fits(config, facts):
 def _batch_size(config, facts):
     replicas = num_replicas(config, facts)
     unit = replicas * (config.optimizer.accumulate_steps or 1)
-    usual = 64 if facts.num_gpus or config.views.global_size <= SMALL_CROP else 32
+    usual, limit = 32, "usual on a CPU"
+    if facts.num_gpus:
+        usual, limit = 64, "usual on a GPU"
+    elif config.views.global_size <= SMALL_CROP:
+        usual, limit = 64, "usual for small crops"
     # Eight updates an epoch at least, so that a small set trains at all.
     most = min(usual, _fits(config, facts), max(facts.num_photos / 8 / unit, 1))
     part = 2 ** int(math.log2(most))
-    limit = "usual on a GPU" if facts.num_gpus else "usual on a CPU"
-    if usual == 64 and not facts.num_gpus:
-        limit = "usual for small crops"
     if part < usual:
         limit = f"the most for this memory and {facts.num_photos:,} photos"
     times = f", {unit} of them" if unit > 1 else ""

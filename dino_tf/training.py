@@ -298,9 +298,10 @@ def knn_sources(source, test_source):
     """
     if not source.class_names or not _has_labels(source):
         return None
-    if test_source is not None and _has_labels(test_source):
-        if tuple(test_source.class_names) == tuple(source.class_names):
-            return source, test_source
+    classes = tuple(source.class_names)
+    same = test_source is not None and tuple(test_source.class_names) == classes
+    if same and _has_labels(test_source):
+        return source, test_source
     judged = set(range(0, len(source), 5))
     voters = [i for i in range(len(source)) if i not in judged]
     return (source.subset(voters), source.subset(sorted(judged))) if voters else None
@@ -313,8 +314,7 @@ def _has_labels(source):
 
 def watch_list(count, wanted):
     """`wanted` places (or all) spread evenly over `count` photos."""
-    wanted = min(count, wanted)
-    return [i * count // wanted for i in range(wanted)]
+    return spread(count, wanted).tolist()
 
 
 def report(folder, summary, sheets):

@@ -221,7 +221,8 @@ def test_contradictions_are_refused(values, words):
 
 
 def test_local_size_is_free_without_local_crops():
-    resolved(views__num_local=0, views__local_size=50)
+    config = resolved(views__num_local=0, views__local_size=50)
+    assert config.views.local_size == 50
 
 
 def test_batch_is_divisible_by_replicas():

@@ -12,7 +12,7 @@ import pathlib
 
 import keras
 
-from dino_tf.errors import UserError
+from dino_tf.errors import UserError, first_line
 from dino_tf.models.vit import VisionTransformer
 
 # Width, depth, heads (Touvron et al. 2021, arXiv 2012.12877, table 1; large from
@@ -99,8 +99,8 @@ def _read_keras(path):
     try:
         model = keras.saving.load_model(path, compile=False)
     except (ValueError, OSError, TypeError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"{path} cannot be read as a Keras model: {reason}") from error
+        words = f"{path} cannot be read as a Keras model: {first_line(error)}"
+        raise UserError(words) from error
     model = getattr(model, "teacher_backbone", model)
     if not hasattr(model, "extract"):
         raise UserError(f"{path} holds a {type(model).__name__}, not a backbone")
