@@ -232,9 +232,9 @@ class DINO(keras.Model):
         """Each gradient shortened to the norm `clip_grad` by itself, as published."""
         if not self.clip_grad:
             return gradients
-        scale = self._loss_scale()
-        norms = [tf.norm(g) / scale for g in gradients]
-        shares = [tf.minimum(self.clip_grad / (n + CLIP_EPSILON), 1.0) for n in norms]
+        squares = 2.0 * tf.stack([tf.nn.l2_loss(g) for g in gradients])
+        norms = tf.sqrt(squares) / self._loss_scale()
+        shares = tf.unstack(tf.minimum(self.clip_grad / (norms + CLIP_EPSILON), 1.0))
         return [g * share for g, share in zip(gradients, shares, strict=True)]
 
     def _update_student(self, gradients, step):

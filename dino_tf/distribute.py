@@ -98,8 +98,8 @@ def _cpu_has_bf16(path="/proc/cpuinfo"):
 def start_sooner():
     """Leaves out slow rewrites of TensorFlow's graphs, where there is no GPU.
 
-    On a processor they cost 8 seconds before the first step of a ViT-Ti and make the
-    steps no faster.
+    On a processor they cost more than a second of the 8 that the first step of a
+    ViT-Ti takes, and make the steps no faster.
     """
     import tensorflow as tf
 

@@ -13,12 +13,14 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from dino_tf.distribute import update_each_replica
+
 
 class _ScheduledDecay:
     """Mixin: `weight_decay` as a schedule; gradients come in already reduced.
 
-    An optimizer gives `step_of(gradient, variable, rate, decay)`: one step of one
-    variable, all numbers in its own type.
+    An optimizer gives `step_of(gradient, variable, *numbers)`: one step of one
+    variable by its row of `numbers_of`.
     """
 
     reduces_gradients = False
@@ -39,20 +41,33 @@ class _ScheduledDecay:
         self.decay_schedule = value
 
     def _apply_weight_decay(self, variables):
-        """Nothing: `update_step` decays, where it can see a frozen gradient."""
-
-    def _all_reduce_sum_gradients(self, grads_and_vars):
-        return grads_and_vars
+        """Nothing: `step_of` decays, as `numbers_of` can see a frozen gradient."""
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
-        # Both numbers travel together, so that each schedule is computed once a step.
-        numbers = [learning_rate, self.weight_decay]
-        numbers = ops.stack([ops.cast(number, "float32") for number in numbers])
-        super()._backend_update_step(grads, trainable_variables, numbers)
+        # Numbers of all variables at once: operations on a scalar for each of them
+        # are most of a graph, and of the time that it takes to start.
+        rate = ops.cast(learning_rate, "float32")
+        decay = ops.cast(self.weight_decay, "float32")
+        moved = [ops.any(ops.not_equal(g, 0)) for g in grads]
+        active = ops.cast(ops.stack(moved), "float32")
+        numbers = self.numbers_of(trainable_variables, active, rate, decay)
+        rows = zip(*(ops.unstack(column) for column in numbers), strict=True)
+        update_each_replica(
+            lambda v, row: self.step_of(row[0], v, *row[1:]),
+            trainable_variables,
+            [(g, *row) for g, row in zip(grads, rows, strict=True)],
+        )
 
-    def update_step(self, gradient, variable, learning_rate):
-        rate, decay = ops.unstack(ops.cast(learning_rate, variable.dtype))
-        self.step_of(ops.cast(gradient, variable.dtype), variable, rate, decay)
+    def numbers_of(self, variables, active, rate, decay):
+        """Columns of numbers for `step_of`: here learning rate and decay.
+
+        Args:
+            variables: The n variables.
+            active: (n,) 1 for a gradient that moves its variable, else 0.
+            rate: Learning rate of the step.
+            decay: Weight decay of the step.
+        """
+        return [rate * ops.ones_like(active), decay * active]
 
     def get_config(self):
         config = super().get_config()
@@ -70,11 +85,6 @@ class _ScheduledDecay:
                     config[key], custom_objects=custom_objects
                 )
         return cls(**config)
-
-
-def _is_active(gradient):
-    """1 for a gradient that moves its variable, 0 for that of a frozen one."""
-    return ops.cast(ops.any(ops.not_equal(gradient, 0)), gradient.dtype)
 
 
 def _is_decayed(variable):
@@ -109,33 +119,42 @@ class AdamW(_ScheduledDecay, keras.optimizers.AdamW):
         super().build(variables)
         # PyTorch counts for each parameter the steps in which it had a gradient, so
         # a layer that is frozen at first starts its bias correction afresh.
-        self._steps = [
-            self.add_variable((), dtype="float32", name=f"steps_{i}")
-            for i in range(len(variables))
-        ]
+        self._steps = self.add_variable(
+            (len(variables),), dtype="float32", name="steps"
+        )
 
-    def step_of(self, gradient, variable, rate, decay):
-        """Decay, then Adam with a count of steps of the variable's own."""
-        place = self._get_variable_index(variable)
-        steps, active = self._steps[place], _is_active(gradient)
-        if _is_decayed(variable):
-            self.assign(variable, variable * (1.0 - rate * decay * active))
-        self.assign_add(steps, active)
-        step = ops.maximum(ops.cast(steps, variable.dtype), 1.0)
-        powers = ops.power(self.beta_1, step), ops.power(self.beta_2, step)
+    def numbers_of(self, variables, active, rate, decay):
+        """Rate, share kept by the decay, both powers of beta, and epsilon."""
+        places = [self._get_variable_index(variable) for variable in variables]
+        steps = ops.take(ops.convert_to_tensor(self._steps), places) + active
+        update_each_replica(
+            lambda v, new: v.assign(tf.tensor_scatter_nd_update(v, *new)),
+            [self._steps],
+            [([[place] for place in places], steps)],
+        )
+        steps = ops.maximum(steps, 1.0)
+        powers = ops.power(self.beta_1, steps), ops.power(self.beta_2, steps)
         # Keras adds epsilon before the second moment's correction: at first 30 times
         # as much, which holds variables of small gradients back.
         epsilon = self.epsilon * ops.sqrt(1.0 - powers[1])
+        rates = rate * ops.ones_like(active)
+        return [rates, 1.0 - rate * decay * active, *powers, epsilon]
+
+    def step_of(self, gradient, variable, rate, kept, power_1, power_2, epsilon):
+        """Decay, then Adam with a count of steps of the variable's own."""
+        place = self._get_variable_index(variable)
+        if _is_decayed(variable):
+            variable.assign(variable * kept)
         # One pass over memory.
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=self._momentums[place].value.handle,
             v=self._velocities[place].value.handle,
-            beta1_power=powers[0],
-            beta2_power=powers[1],
+            beta1_power=power_1,
+            beta2_power=power_2,
             lr=rate,
-            beta1=ops.cast(self.beta_1, variable.dtype),
-            beta2=ops.cast(self.beta_2, variable.dtype),
+            beta1=self.beta_1,
+            beta2=self.beta_2,
             epsilon=epsilon,
             grad=gradient,
         )
@@ -165,7 +184,7 @@ class _Momentum(_ScheduledDecay, keras.optimizers.Optimizer):
         """What is added to the velocity: here the gradient and coupled decay."""
         if not _is_decayed(variable):
             return gradient
-        return gradient + variable * (decay * _is_active(gradient))
+        return gradient + variable * decay
 
     def get_config(self):
         return {**super().get_config(), "momentum": self.momentum}

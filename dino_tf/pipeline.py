@@ -167,6 +167,7 @@ def evaluation_dataset(
     chosen = np.arange(len(source)) if indices is None else np.asarray(indices)
     read = _reader(source, bad_images or BadImages(), replace=False)
 
+    @tf.autograph.experimental.do_not_convert
     def load(index):
         image, readable = read(index)
         return {"image": center_crop(image, size, mean, std), "index": index}, readable
@@ -196,6 +197,7 @@ def _order(total, seed, shuffle, repeat, start):
         draws = tf.random.stateless_uniform((total,), key, None, None, tf.int64)
         return tf.cast(tf.argsort(draws, stable=True), tf.int64)
 
+    @tf.autograph.experimental.do_not_convert
     def epoch(number):
         positions = number * total + tf.range(total, dtype=tf.int64)
         return tf.data.Dataset.from_tensor_slices((positions, indices(number)))
@@ -221,6 +223,7 @@ def _reader(source, bad_images, replace):
             raise UserError(f"none of the {len(source)} images can be read")
         return np.zeros((1, 1, 3), np.uint8), False
 
+    @tf.autograph.experimental.do_not_convert
     def call(index):
         image, readable = tf.numpy_function(
             read, [index], (tf.uint8, tf.bool), stateful=False

@@ -3,17 +3,28 @@
 import math
 
 import keras
+import numpy as np
 from keras import ops
 
 LAYER_NORM_EPSILON = 1e-6
 INITIAL_STD = 0.02
 
 
+@ops.custom_gradient
+def _gelu(x):
+    """GELU in float32; its gradient by hand takes half the operations."""
+    share = 0.5 * (1.0 + ops.erf(x * (1.0 / math.sqrt(2.0))))
+
+    def gradient(upstream):
+        density = ops.exp(x * x * -0.5) * (1.0 / math.sqrt(2.0 * math.pi))
+        return upstream * (share + x * density)
+
+    return x * share, gradient
+
+
 def gelu(x):
     """Exact GELU in float32, written with `erf`, which every export format has."""
-    wide = ops.cast(x, "float32")
-    wide = 0.5 * wide * (1.0 + ops.erf(wide * (1.0 / math.sqrt(2.0))))
-    return ops.cast(wide, x.dtype)
+    return ops.cast(_gelu(ops.cast(x, "float32")), x.dtype)
 
 
 def dense(units, name, dtype):
@@ -27,33 +38,68 @@ def dense(units, name, dtype):
     )
 
 
-def layer_norm(name):
+@ops.custom_gradient
+def _standardise(x):
+    """Zero mean and unit variance over the last axis; gradient by hand, as above."""
+    centred = x - ops.mean(x, axis=-1, keepdims=True)
+    variance = ops.mean(centred * centred, axis=-1, keepdims=True)
+    scale = ops.rsqrt(variance + LAYER_NORM_EPSILON)
+    standard = centred * scale
+
+    def gradient(upstream):
+        shift = ops.mean(upstream, axis=-1, keepdims=True)
+        along = ops.mean(upstream * standard, axis=-1, keepdims=True)
+        return (upstream - shift - standard * along) * scale
+
+    return standard, gradient
+
+
+class LayerNorm(keras.layers.Layer):
     """Layer normalisation with the published epsilon, in float32 under any policy."""
-    return keras.layers.LayerNormalization(
-        epsilon=LAYER_NORM_EPSILON, name=name, dtype="float32"
-    )
+
+    def __init__(self, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+
+    def build(self, input_shape):
+        self.gamma = self.add_weight((input_shape[-1],), "ones", name="gamma")
+        self.beta = self.add_weight((input_shape[-1],), "zeros", name="beta")
+
+    def call(self, x):
+        return _standardise(x) * self.gamma + self.beta
 
 
 class DropPath(keras.layers.Layer):
-    """Drops a residual branch for whole samples while training.
+    """Drops residual branches for whole samples while training.
+
+    Args:
+        rates: Chance of each branch to be dropped, 0 to below 1.
+        seed: Seed of the draws; None draws one.
 
     Reference:
         Huang et al. 2016, arXiv 1603.09382; survivors are divided by the keep rate.
     """
 
-    def __init__(self, rate, seed=None, **kwargs):
-        super().__init__(**kwargs)
-        self.rate = rate
-        self.seed_generator = keras.random.SeedGenerator(seed) if rate else None
+    def __init__(self, rates, seed=None, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.rates = tuple(rates)
+        # Without a draw there is no state to save.
+        self.seed_generator = keras.random.SeedGenerator(seed) if any(rates) else None
         self.built = True
 
     def call(self, x, training=False):
-        if not training or not self.rate:
-            return x
-        shape = (ops.shape(x)[0],) + (1,) * (len(x.shape) - 1)
-        keep = 1.0 - self.rate
-        draw = keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
-        return x * ops.cast(ops.floor(keep + draw) / keep, x.dtype)
+        """For each branch the factors (B, 1, 1) of (B, ...), or None for 1."""
+        if not training or not self.seed_generator:
+            return [None] * len(self.rates)
+        # One draw for the whole network; each alone would double its operations.
+        keep = 1.0 - np.array(self.rates, "float32")[:, None, None, None]
+        draw = keras.random.uniform(
+            (len(keep), ops.shape(x)[0], 1, 1),
+            dtype="float32",
+            seed=self.seed_generator,
+        )
+        factors = ops.unstack(ops.floor(keep + draw) / keep, len(keep))
+        pairs = zip(factors, self.rates, strict=True)
+        return [factor if rate else None for factor, rate in pairs]
 
 
 class PatchEmbed(keras.layers.Layer):
@@ -159,25 +205,29 @@ class Block(keras.layers.Layer):
     does under PyTorch's; only the matrix products run in the lower precision.
     """
 
-    def __init__(self, dim, num_heads, mlp_ratio, drop_path, **kwargs):
+    def __init__(self, dim, num_heads, mlp_ratio, **kwargs):
         super().__init__(autocast=False, **kwargs)
         self.dim = dim
         policy = self.dtype_policy
-        self.norm1 = layer_norm("norm1")
+        self.norm1 = LayerNorm(name="norm1")
         self.attn = Attention(dim, num_heads, name="attn", dtype=policy)
-        self.norm2 = layer_norm("norm2")
+        self.norm2 = LayerNorm(name="norm2")
         self.mlp = Mlp(dim, int(dim * mlp_ratio), name="mlp", dtype=policy)
-        self.drop_path = DropPath(drop_path, name="drop_path", dtype=policy)
 
     def build(self, input_shape):
         for layer in (self.norm1, self.attn, self.norm2, self.mlp):
             layer.build((None, None, self.dim))
 
-    def call(self, x, training=False, cls_only=False):
-        """(B, N, D) -> (B, N, D); with `cls_only` the same CLS alone, for less work."""
-        branch = self.attn(self.norm1(x), cls_only=cls_only)
-        x = (x[:, :1] if cls_only else x) + self._branch(branch, training)
-        return x + self._branch(self.mlp(self.norm2(x)), training)
+    def call(self, x, factors=(None, None), cls_only=False):
+        """(B, N, D) -> (B, N, D); with `cls_only` the same CLS alone, for less work.
 
-    def _branch(self, x, training):
-        return ops.cast(self.drop_path(x, training=training), "float32")
+        `factors` (B, 1, 1) multiply the two branches, see `DropPath`.
+        """
+        branch = self.attn(self.norm1(x), cls_only=cls_only)
+        x = (x[:, :1] if cls_only else x) + _scaled(branch, factors[0])
+        return x + _scaled(self.mlp(self.norm2(x)), factors[1])
+
+
+def _scaled(branch, factor):
+    branch = ops.cast(branch, "float32")
+    return branch if factor is None else branch * factor

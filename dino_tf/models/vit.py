@@ -7,7 +7,7 @@ Layers carry the published names, so that `blocks.0/attn/qkv/kernel` is the publ
 import keras
 from keras import ops
 
-from dino_tf.models.block import INITIAL_STD, Block, PatchEmbed, layer_norm
+from dino_tf.models.block import INITIAL_STD, Block, DropPath, LayerNorm, PatchEmbed
 from dino_tf.models.pos_embed import grid_matrices
 
 
@@ -77,13 +77,17 @@ class VisionTransformer(keras.Model):
                 embed_dim,
                 num_heads,
                 mlp_ratio,
-                drop_path_rate * i / max(depth - 1, 1),
                 name=f"blocks.{i}",
                 dtype=policy,
             )
             for i in range(depth)
         ]
-        self.norm = layer_norm("norm")
+        # Both branches of a block have the same rate.
+        rates = [
+            drop_path_rate * (i // 2) / max(depth - 1, 1) for i in range(2 * depth)
+        ]
+        self.drop_path = DropPath(rates, seed, name="drop_path")
+        self.norm = LayerNorm(name="norm")
 
     @property
     def num_prefix_tokens(self):
@@ -153,9 +157,11 @@ class VisionTransformer(keras.Model):
 
     def call(self, images, training=False):
         x = self._tokens(images)
-        for block in self.blocks[:-1]:
-            x = block(x, training=training)
-        x = self.blocks[-1](x, training=training, cls_only=True)
+        factors = self.drop_path(x, training=training)
+        pairs = list(zip(factors[::2], factors[1::2], strict=True))
+        for block, pair in zip(self.blocks[:-1], pairs, strict=False):
+            x = block(x, pair)
+        x = self.blocks[-1](x, pairs[-1], cls_only=True)
         return self.norm(x)[:, 0]
 
     def compute_output_shape(self, input_shape):
@@ -183,7 +189,7 @@ class VisionTransformer(keras.Model):
             raise ValueError(f"unknown names {unknown}: expected some of {known}")
         x = self._cast_tokens(images)
         for block in self.blocks[:-1]:
-            x = block(x, training=False)
+            x = block(x)
         last, found = self.blocks[-1], {}
         if set(names) & {"attention", "keys", "queries", "values"}:
             queries, keys, values = last.attn.project(last.norm1(x))
@@ -191,7 +197,7 @@ class VisionTransformer(keras.Model):
             if "attention" in names:
                 found["attention"] = last.attn.weights_of(queries, keys)
         if set(names) & {"cls", "tokens"}:
-            tokens = self.norm(last(x, training=False))
+            tokens = self.norm(last(x))
             found |= {"tokens": tokens, "cls": tokens[:, 0]}
         return {name: found[name] for name in names}
 
@@ -212,7 +218,7 @@ class VisionTransformer(keras.Model):
             raise ValueError(f"n={n}: expected 1 to depth={self.depth}")
         x, outputs = self._cast_tokens(images), []
         for i, block in enumerate(self.blocks):
-            x = block(x, training=False)
+            x = block(x)
             if i >= self.depth - n:
                 outputs.append(self.norm(x))
         return outputs

@@ -103,6 +103,8 @@ class MultiCrop:
         self.std = tuple(std)
         _validate(self)
 
+    # Nothing here is for AutoGraph, whose reading of the source takes a second.
+    @tf.autograph.experimental.do_not_convert
     def __call__(self, image, seed):
         """Draw the views of one photo.
 

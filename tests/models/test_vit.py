@@ -3,8 +3,10 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from dino_tf.models.backbones import create_backbone
+from dino_tf.models.block import LayerNorm, gelu
 from dino_tf.models.vit import VisionTransformer
 
 ARGUMENTS = {
@@ -134,21 +136,64 @@ def test_registers_stand_between_cls_and_patches():
 
 def test_drop_path_grows_with_depth_and_acts_in_training_alone():
     vit = tiny(drop_path_rate=0.4)
-    assert [b.drop_path.rate for b in vit.blocks] == pytest.approx([0.0, 0.2, 0.4])
+    assert vit.drop_path.rates == pytest.approx([0.0, 0.0, 0.2, 0.2, 0.4, 0.4])
     batch = images(4, 8, 8)
     np.testing.assert_array_equal(vit(batch), vit(batch))
     one, two = (np.array(vit(batch, training=True)) for _ in range(2))
     assert np.abs(one - two).max() > 1e-3
 
 
+def test_drop_path_follows_its_seed():
+    batch = images(16, 8, 8)
+    one, same, other = (
+        tiny(drop_path_rate=0.5, seed=seed).drop_path(batch, training=True)
+        for seed in (3, 3, 4)
+    )
+    np.testing.assert_array_equal(np.stack(one[2:]), np.stack(same[2:]))
+    assert np.abs(np.stack(one[2:]) - np.stack(other[2:])).max() > 0
+
+
 def test_dropped_branches_are_made_up_for():
-    vit = tiny(drop_path_rate=0.5)
-    drop = vit.blocks[-1].drop_path
-    kept = np.array(drop(np.ones((4000, 2, 3), "float32"), training=True))
-    assert set(np.unique(kept)) == {0.0, 2.0}
-    # Whole samples are dropped, about half of them.
-    assert np.all(kept == kept[:, :1, :1])
-    assert kept.mean() == pytest.approx(1.0, abs=0.06)
+    samples = np.zeros((4000, 2), "float32")
+    drop = tiny(drop_path_rate=0.5).drop_path
+    never, _, first, _, last, second = drop(samples, training=True)
+    assert never is None
+    for factors, kept in ((first, 0.75), (last, 0.5), (second, 0.5)):
+        factors = np.array(factors)
+        assert factors.shape == (4000, 1, 1)
+        np.testing.assert_allclose(np.unique(factors), [0.0, 1 / kept], rtol=1e-6)
+        assert factors.mean() == pytest.approx(1.0, abs=0.06)
+    # The two branches of a block are dropped independently.
+    both = np.mean((np.array(last) > 0) & (np.array(second) > 0))
+    assert both == pytest.approx(0.25, abs=0.04)
+    assert drop(samples) == [None] * 6
+
+
+def test_hand_written_gradients_are_those_of_the_formulas():
+    x = keras.ops.convert_to_tensor(images(2, 3, 8)[:, :, :, 0] * 3)
+    weights = np.arange(x.shape[-1], dtype="float32")
+
+    def standard(x):
+        mean = tf.reduce_mean(x, -1, keepdims=True)
+        variance = tf.reduce_mean((x - mean) ** 2, -1, keepdims=True)
+        return (x - mean) / tf.sqrt(variance + 1e-6)
+
+    norm = LayerNorm()
+    norm.build(x.shape)
+    pairs = (
+        (gelu, lambda x: tf.nn.gelu(x, approximate=False)),
+        (norm, standard),
+    )
+    for ours, formula in pairs:
+        results = []
+        for function in (ours, formula):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = function(x)
+                loss = tf.reduce_sum(y * weights + y * y * y)
+            results.append((y, tape.gradient(loss, x)))
+        for one, two in zip(*results, strict=True):
+            np.testing.assert_allclose(one, two, atol=2e-5)
 
 
 def test_half_precision_keeps_the_residual_stream_wide():
