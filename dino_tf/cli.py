@@ -216,7 +216,8 @@ def _data_get(parsed):
     if parsed.name not in years:
         names = ", ".join(years)
         raise UserError(f"data get: got {parsed.name!r}, allowed: {names}")
-    from dino_tf.datasets.download import ProgressLine, get_voc
+    from dino_tf.datasets.voc_archives import get_voc
+    from dino_tf.download import ProgressLine
 
     print(get_voc(years[parsed.name], parsed.data_dir, ProgressLine(parsed.name)))
     return 0

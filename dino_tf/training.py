@@ -13,9 +13,10 @@ from dino_tf.assemble import build_model, estimate_seconds, new_backbone, new_da
 from dino_tf.checkpoint import Checkpoints
 from dino_tf.config import Config
 from dino_tf.datasets import open_source
-from dino_tf.datasets.download import ProgressLine, get_voc
 from dino_tf.datasets.voc import find_voc
+from dino_tf.datasets.voc_archives import get_voc
 from dino_tf.distribute import find_hardware, make_strategy, start_sooner
+from dino_tf.download import ProgressLine
 from dino_tf.errors import Diverged, UserError
 from dino_tf.evaluate.knn import evaluate_knn, spread
 from dino_tf.pipeline import BadImages, steps_per_epoch

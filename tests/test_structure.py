@@ -14,11 +14,11 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # itself), the files in the order in which they build on each other. A file imports
 # only from lower ranks, or from files named before it in its own line.
 RANKS = (
-    {"": "errors schedules distribute settings config"},
+    {"": "errors download schedules distribute settings config"},
     {
         "": "checks presets recipe",
-        "datasets": "source archive download folder voc tfds species habitats scenes "
-        "__init__",
+        "datasets": "source archive voc_archives folder voc tfds species habitats "
+        "scenes __init__",
         "transforms": "__init__ image augment multicrop",
         "models": "__init__ pos_embed block vit head backbones weights",
         "analysis": "__init__ boxes lost tokencut attention neighbours",
