@@ -5,7 +5,7 @@ import pathlib
 from dino_tf.config import Config
 from dino_tf.datasets.folder import find_images
 from dino_tf.errors import UserError
-from dino_tf.models.backbones import load_backbone
+from dino_tf.models.loading import load_backbone
 from dino_tf.transforms.image import IMAGENET_MEAN, IMAGENET_STD, try_decode
 from dino_tf.visualize.attention import write_attention
 

@@ -146,9 +146,9 @@ def test_presets_are_listed(capsys):
 
 
 def test_data_get_names_folder(capsys, monkeypatch):
-    from dino_tf.datasets import download
+    from dino_tf.datasets import voc_archives
 
-    monkeypatch.setattr(download, "get_voc", lambda year, folder, _: (year, folder))
+    monkeypatch.setattr(voc_archives, "get_voc", lambda year, folder, _: (year, folder))
     assert cli.main(["data", "get", "voc2012", "--data-dir", "d"]) == 0
     assert capsys.readouterr().out == "(2012, 'd')\n"
 

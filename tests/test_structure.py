@@ -20,7 +20,8 @@ RANKS = (
         "datasets": "source archive voc_archives folder voc tfds species habitats "
         "scenes __init__",
         "transforms": "__init__ image augment multicrop",
-        "models": "__init__ pos_embed block vit head backbones weights",
+        "models": "__init__ pos_embed block vit head backbones weights torch_objects "
+        "torch_unpickler torch_file weight_files recognise published loading",
         "analysis": "__init__ boxes lost tokencut attention neighbours",
     },
     {"": "pipeline views loss optimizers workload"},
@@ -29,7 +30,7 @@ RANKS = (
         "evaluate": "__init__ features knn discovery",
         "visualize": "__init__ draw attention",
     },
-    {"": "run_folder checkpoint callbacks assemble"},
+    {"": "run_folder checkpoint callbacks assemble initial prepare"},
     {"": "attend training"},
     {"": "cli"},
 )
