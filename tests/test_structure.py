@@ -20,7 +20,8 @@ RANKS = (
         "datasets": "source archive download folder voc tfds species habitats scenes "
         "__init__",
         "transforms": "__init__ image augment multicrop",
-        "models": "__init__ pos_embed block vit head backbones weights",
+        "models": "__init__ pos_embed torch_tensors torch_objects torch_unpickler "
+        "torch_legacy torch_file block vit head backbones weights",
         "analysis": "__init__ boxes lost tokencut attention neighbours",
     },
     {"": "pipeline views loss optimizers workload"},
