@@ -20,7 +20,7 @@ RANKS = (
         "datasets": "source archive download folder voc tfds species habitats scenes "
         "__init__",
         "transforms": "__init__ image augment multicrop",
-        "models": "__init__ pos_embed block vit head backbones weights",
+        "models": "__init__ pos_embed block vit head xcit_block xcit backbones weights",
         "analysis": "__init__ boxes lost tokencut attention neighbours",
     },
     {"": "pipeline views loss optimizers workload"},
