@@ -3,10 +3,14 @@
 import hashlib
 import json
 import re
+import threading
+import types
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from dino_tf.download import DownloadError
+from dino_tf.errors import UserError
 from dino_tf.models import published
 from dino_tf.models.loading import load_backbone
 from dino_tf.models.published import PATHS, cache_folder, fetch_published
@@ -102,3 +106,69 @@ def test_an_interrupted_download_goes_on(files):
     files.cut, files.ranges = None, []
     fetch_published(NAME)
     assert files.ranges == ["bytes=50000-"]
+
+
+@pytest.fixture
+def hub(request, tmp_path, monkeypatch):
+    """A stand-in for the Hugging Face Hub: `files` by repository, what was `asked`."""
+    name, reason = "huggingface_hub.constants", "pip install huggingface_hub"
+    constants = pytest.importorskip(name, reason=reason)
+    data = request.path.parents[1] / "reference" / "data" / "backbone_only.pth"
+    state = types.SimpleNamespace(files={"owner/name": "pytorch_model.bin"}, asked=[])
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.answer(b"")
+
+        def do_GET(self):
+            self.answer(data.read_bytes())
+
+        def answer(self, body):
+            repository, _, file = self.path[1:].partition("/resolve/main/")
+            state.asked.append((file, self.headers.get("Authorization")))
+            found = state.files.get(repository) == file
+            self.send_response(200 if found else 404)
+            if not found:
+                known = repository in state.files
+                code = "EntryNotFound" if known else "RepoNotFound"
+                self.send_header("X-Error-Code", code)
+            else:
+                self.send_header("ETag", '"one"')
+                self.send_header("X-Repo-Commit", "0" * 40)
+            length = data.stat().st_size if found else 0
+            self.send_header("Content-Length", str(length))
+            self.end_headers()
+            self.wfile.write(body if found else b"")
+
+        def log_message(self, *args):
+            pass
+
+    monkeypatch.setattr("socket.getfqdn", lambda name="": name)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
+    url = f"http://127.0.0.1:{http.server_port}"
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    template = url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    yield state
+    http.shutdown()
+    http.server_close()
+
+
+def test_weights_of_the_hub(hub):
+    backbone = load_backbone("hf://owner/name", num_heads=3)
+    assert backbone.patch_size == 8
+    files = [file for file, _ in hub.asked if file]
+    assert files[:2] == ["model.safetensors", "pytorch_model.bin"]
+    assert ("pytorch_model.bin", "Bearer hf_secret") in hub.asked
+
+
+@pytest.mark.parametrize("name", ["owner/missing", "owner/empty"])
+def test_repositories_without_weights(hub, name):
+    hub.files["owner/empty"] = "README.md"
+    with pytest.raises(UserError, match=f"hf://{name} cannot be had") as caught:
+        load_backbone(f"hf://{name}")
+    assert "\n" not in str(caught.value)
