@@ -32,7 +32,7 @@ def attend(paths, weights, out=None, size=480, keep_mass=0.6, say=print):
     backbone = load_backbone(weights)
     out = pathlib.Path(out) if out else _default_out(weights)
     _spare_originals(photos, out)
-    mean, std = _pixel_statistics(weights)
+    mean, std = pixel_statistics(weights)
     sheets, bad = [], []
     for number, (path, stem) in enumerate(photos, 1):
         image, reason = try_decode(path.read_bytes)
@@ -93,7 +93,7 @@ def _spare_originals(photos, out):
             )
 
 
-def _pixel_statistics(weights):
+def pixel_statistics(weights):
     """Mean and deviation that a run was trained with; else those of ImageNet."""
     file = pathlib.Path(str(weights)) / "config.yaml"
     if not file.is_file():

@@ -1,4 +1,4 @@
-"""The command line: `main.py [train | attend | data | presets] ...`.
+"""The command line: `main.py [train | attend | export | data | presets] ...`.
 
 Nothing here imports TensorFlow before a command needs it, so that help and mistakes
 are answered at once.
@@ -15,24 +15,26 @@ import jsonargparse
 
 from dino_tf import checks, presets, settings
 from dino_tf.config import FIELDS, Config
-from dino_tf.errors import Diverged, UserError
+from dino_tf.errors import Diverged, ExportError, UserError
 
 COMMANDS = {
     "train": "train on photos, then draw what the network attends to (the default)",
     "attend": "draw what trained weights attend to in photos",
+    "export": "write trained weights for another program, and read them back",
     "data": "download a data set, or look into one",
     "presets": "list the presets",
+}
+_WEIGHTS = {
+    "type": str,
+    "required": True,
+    "metavar": "SRC",
+    "help": "a run folder, a weights file, or random:vit_small/16",
 }
 # Arguments of the commands other than train, as jsonargparse takes them.
 ARGUMENTS = {
     "attend": {
         "paths": {"nargs": "+", "metavar": "PATH", "help": "photos or folders"},
-        "--weights": {
-            "type": str,
-            "required": True,
-            "metavar": "SRC",
-            "help": "a run folder, a weights file, or random:vit_small/16",
-        },
+        "--weights": _WEIGHTS,
         "--out": {
             "type": str,
             "metavar": "DIR",
@@ -48,6 +50,28 @@ ARGUMENTS = {
             "type": float,
             "default": 0.6,
             "help": "share of the attention that the mask keeps",
+        },
+    },
+    "export": {
+        "--weights": _WEIGHTS,
+        "--format": {
+            "type": str,
+            "required": True,
+            "help": "keras, savedmodel, onnx, litert or safetensors",
+        },
+        "--out": {
+            "type": str,
+            "required": True,
+            "metavar": "PATH",
+            "help": "new .keras, .onnx or .tflite file, or new folder (savedmodel, "
+            "safetensors)",
+        },
+        "--size": {
+            "type": int,
+            "nargs": "+",
+            "metavar": "N",
+            "help": "side of the images in pixels, or height and width; else the "
+            "size trained at",
         },
     },
     "data.get": {
@@ -91,13 +115,16 @@ def main(argv=None):
         argv: arguments without the program's name; None takes those of the process.
 
     Returns:
-        0 when done, 2 for a user's mistake, 3 when training diverged, 130 when
-        interrupted. Anything else that fails raises, which Python ends with 1.
+        0 when done, 1 when an export differs from its source, 2 for a user's mistake,
+        3 when training diverged, 130 when interrupted. Anything else that fails
+        raises, which Python ends with 1.
     """
     try:
         return _run(list(sys.argv[1:] if argv is None else argv))
     except UserError as error:
         return _complain(error, 2)
+    except ExportError as error:
+        return _complain(error, 1)
     except Diverged as error:
         return _complain(error, 3)
     except KeyboardInterrupt:
@@ -122,7 +149,13 @@ def _run(argv):
     # Progress and results are easier to read without the start-up notes.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    run = {"train": _train, "attend": _attend, "data": _data, "presets": _presets}
+    run = {
+        "train": _train,
+        "attend": _attend,
+        "export": _export,
+        "data": _data,
+        "presets": _presets,
+    }
     return run[argv[0]](parsed[argv[0]])
 
 
@@ -131,7 +164,7 @@ def build_parser():
     prog = os.path.basename(sys.argv[0]) or "dino-tf"
     parser = _parser(
         f"{prog} [train] [--preset NAME] [--data SPEC] [--section.key VALUE ...]\n"
-        f"       {prog} {{attend,data,presets}} ...",
+        f"       {prog} {{attend,export,data,presets}} ...",
         description="Self-supervised vision transformers (DINO) from your own photos.",
         epilog=EXAMPLES,
     )
@@ -139,6 +172,11 @@ def build_parser():
     commands.add_subcommand("train", _train_parser(prog), help=COMMANDS["train"])
     attend = _command(f"{prog} attend PATH ... --weights SRC [--out DIR] ...", "attend")
     commands.add_subcommand("attend", attend, help=COMMANDS["attend"])
+    export = _command(
+        f"{prog} export --weights SRC --format FORMAT --out PATH [--size N [N]]",
+        "export",
+    )
+    commands.add_subcommand("export", export, help=COMMANDS["export"])
     data = _parser(f"{prog} data {{get,check}} ...", description=COMMANDS["data"])
     commands.add_subcommand("data", data, help=COMMANDS["data"])
     actions = data.add_subcommands(dest="action", metavar="")
@@ -203,6 +241,13 @@ def _attend(parsed):
     from dino_tf.attend import attend
 
     attend(parsed.paths, parsed.weights, parsed.out, parsed.size, parsed.keep_mass)
+    return 0
+
+
+def _export(parsed):
+    from dino_tf.export import export
+
+    export(parsed.weights, parsed.format, parsed.out, parsed.size)
     return 0
 
 

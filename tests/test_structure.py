@@ -30,7 +30,7 @@ RANKS = (
         "visualize": "__init__ draw attention",
     },
     {"": "run_folder checkpoint callbacks assemble"},
-    {"": "attend training"},
+    {"": "attend model_card formats export training"},
     {"": "cli"},
 )
 # It names every public object, and loads each at its first use.
@@ -49,6 +49,8 @@ TENSORFLOW = {
     "dino_tf.workload",
     "dino_tf.evaluate.features",
     "dino_tf.evaluate.discovery",
+    "dino_tf.export",
+    "dino_tf.formats",
 }
 PURE = ("dino_tf.analysis.",)
 CATCH_ALLS = {"utils", "util", "helpers", "helper", "common", "misc"}
