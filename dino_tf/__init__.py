@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 # Loaded at first use: `main.py --help` must not wait for TensorFlow.
 _HOMES = {
     "create_backbone": "dino_tf.models.backbones",
-    "load_backbone": "dino_tf.models.backbones",
+    "load_backbone": "dino_tf.models.loading",
     "DINOHead": "dino_tf.models.head",
     "DINOLoss": "dino_tf.loss",
     "DINO": "dino_tf.dino",

@@ -61,9 +61,7 @@ def build_model(config, steps):
 def new_backbone(config):
     """Untrained student backbone of a configuration."""
     settings = dataclasses.asdict(config.model)
-    return create_backbone(
-        settings.pop("arch"), image_size=config.views.global_size, **settings
-    )
+    return create_backbone(settings.pop("arch"), **settings)
 
 
 def new_optimizer(config, steps, total):

@@ -22,7 +22,7 @@ RANGES = (
         "1 or more",
         lambda x: x >= 1,
         "pipeline.batch_size pipeline.workers views.global_size views.local_size "
-        "model.patch_size model.embed_dim model.depth model.num_heads "
+        "model.patch_size model.image_size model.embed_dim model.depth model.num_heads "
         "head.hidden_dim head.bottleneck_dim head.num_layers "
         "optimizer.accumulate_steps run.epochs run.schedule_epochs run.save_every "
         "run.keep_checkpoints run.attention_size run.eval_size",
@@ -119,6 +119,7 @@ def check_together(config, facts, replicas):
 def _check_sizes(config):
     patch = config.model.patch_size
     sizes = ["views.global_size", "views.local_size", "run.eval_size"]
+    sizes.append("model.image_size")
     if not config.views.num_local:
         sizes.remove("views.local_size")
     for key in sizes:

@@ -14,92 +14,9 @@ from collections import Counter
 import jsonargparse
 
 from dino_tf import checks, presets, settings
+from dino_tf.commands import ARGUMENTS, COMMANDS, EXAMPLES
 from dino_tf.config import FIELDS, Config
 from dino_tf.errors import Diverged, ExportError, UserError
-
-COMMANDS = {
-    "train": "train on photos, then draw what the network attends to (the default)",
-    "attend": "draw what trained weights attend to in photos",
-    "export": "write trained weights for another program, and read them back",
-    "data": "download a data set, or look into one",
-    "presets": "list the presets",
-}
-_WEIGHTS = {
-    "type": str,
-    "required": True,
-    "metavar": "SRC",
-    "help": "a run folder, a weights file, or random:vit_small/16",
-}
-# Arguments of the commands other than train, as jsonargparse takes them.
-ARGUMENTS = {
-    "attend": {
-        "paths": {"nargs": "+", "metavar": "PATH", "help": "photos or folders"},
-        "--weights": _WEIGHTS,
-        "--out": {
-            "type": str,
-            "metavar": "DIR",
-            "help": "folder for the pictures; else attend/ of the run, or "
-            "result/attend",
-        },
-        "--size": {
-            "type": int,
-            "default": 480,
-            "help": "shorter side given to the network, in pixels",
-        },
-        "--keep-mass": {
-            "type": float,
-            "default": 0.6,
-            "help": "share of the attention that the mask keeps",
-        },
-    },
-    "export": {
-        "--weights": _WEIGHTS,
-        "--format": {
-            "type": str,
-            "required": True,
-            "help": "keras, savedmodel, onnx, litert or safetensors",
-        },
-        "--out": {
-            "type": str,
-            "required": True,
-            "metavar": "PATH",
-            "help": "new .keras, .onnx or .tflite file, or new folder (savedmodel, "
-            "safetensors)",
-        },
-        "--size": {
-            "type": int,
-            "nargs": "+",
-            "metavar": "N",
-            "help": "side of the images in pixels, or height and width; else the "
-            "size trained at",
-        },
-    },
-    "data.get": {
-        "name": {"metavar": "NAME", "help": "voc2007 or voc2012"},
-        "--data-dir": {
-            "type": str,
-            "default": "data",
-            "metavar": "DIR",
-            "help": "folder that will hold VOCdevkit",
-        },
-    },
-    "data.check": {
-        "spec": {"metavar": "SPEC", "help": "data, as in --data of train"},
-        "--split": {"type": str, "default": "train", "help": "train or test"},
-    },
-    "presets": {},
-}
-EXAMPLES = """\
-examples:
-  main.py                                VOC 2007, the preset by the machine
-  main.py --preset quickstart            a few minutes on two CPU cores
-  main.py --data photos/ --run.epochs 50     your own folder of photos
-  main.py train --help                   every setting, with advice
-  main.py attend photos/ --weights result/quickstart-scenes
-
-Settings come from the defaults, then the preset, then --config files, then the
-command line; the later one wins.
-"""
 
 
 class _Formatter(jsonargparse.DefaultHelpFormatter):
@@ -240,14 +157,29 @@ def _train(parsed):
 def _attend(parsed):
     from dino_tf.attend import attend
 
-    attend(parsed.paths, parsed.weights, parsed.out, parsed.size, parsed.keep_mass)
+    attend(
+        parsed.paths,
+        parsed.weights,
+        parsed.out,
+        parsed.size,
+        parsed.keep_mass,
+        num_heads=parsed.num_heads,
+        part=parsed.part,
+    )
     return 0
 
 
 def _export(parsed):
     from dino_tf.export import export
 
-    export(parsed.weights, parsed.format, parsed.out, parsed.size)
+    export(
+        parsed.weights,
+        parsed.format,
+        parsed.out,
+        parsed.size,
+        num_heads=parsed.num_heads,
+        part=parsed.part,
+    )
     return 0
 
 
@@ -261,7 +193,8 @@ def _data_get(parsed):
     if parsed.name not in years:
         names = ", ".join(years)
         raise UserError(f"data get: got {parsed.name!r}, allowed: {names}")
-    from dino_tf.datasets.download import ProgressLine, get_voc
+    from dino_tf.datasets.voc_archives import get_voc
+    from dino_tf.download import ProgressLine
 
     print(get_voc(years[parsed.name], parsed.data_dir, ProgressLine(parsed.name)))
     return 0

@@ -76,6 +76,11 @@ class Model:
         "side of a patch, in pixels: smaller ones give better features and finer "
         "attention for more memory and time, and train more safely in float32",
     )
+    image_size: int | None = setting(
+        None,
+        "side that the position table is made for, in pixels; every other size is "
+        "interpolated; null: views.global_size, or that of --init",
+    )
     drop_path_rate: float = setting(0.1, "chance to skip the last block (less before)")
     num_registers: int = setting(0, "extra tokens that belong to no patch")
     embed_dim: int | None = setting(None, "width; null: that of the architecture")
@@ -216,6 +221,12 @@ class Config:
     )
     preset: str | None = setting(
         None, "named differences from the defaults; null: by machine and data"
+    )
+    init: str | None = setting(
+        None,
+        "weights that a new run starts from: a published name such as dino_vits16, a "
+        ".pth, .safetensors or .keras file, a run folder, hf://OWNER/NAME; the "
+        "network's sizes follow them",
     )
     pipeline: Pipeline = dataclasses.field(default_factory=Pipeline)
     views: Views = dataclasses.field(default_factory=Views)

@@ -12,7 +12,7 @@ import tensorflow as tf
 from dino_tf.attend import pixel_statistics
 from dino_tf.errors import ExportError, UserError, first_line
 from dino_tf.formats import ENDINGS, FORMATS, Job, fresh_network, trained_size
-from dino_tf.models.backbones import load_backbone
+from dino_tf.models.loading import load_backbone
 from dino_tf.transforms.image import center_crop, decode
 
 # Features of a float32 network agree to about 1e-5 between programs.
@@ -20,7 +20,7 @@ TOLERANCE = 1e-3
 BATCHES = (1, 2, 5)
 
 
-def export(weights, format, out, size=None, say=print):
+def export(weights, format, out, size=None, num_heads=None, part=None, say=print):
     """Writes a trained backbone for another program, and reads it back.
 
     The features that an independent reader gets from random photos, in several batch
@@ -30,12 +30,14 @@ def export(weights, format, out, size=None, say=print):
     Args:
         weights: What `load_backbone` accepts.
         format: "keras", "savedmodel", "onnx", "litert" or "safetensors". A `.keras`
-            file is loaded by `keras.saving.load_model` after `import
-            dino_tf.models.backbones`, the others without dino_tf.
+            file is loaded by `keras.saving.load_model` after `from
+            dino_tf import load_backbone`, the others without dino_tf.
         out: Path of a new file or, for "savedmodel" and "safetensors", folder.
         size: Side, or (height, width), of the images in pixels; None takes the size
             that the position table was trained for. "keras" and "safetensors" serve
             every size; this one is tried too.
+        num_heads: Attention heads; see `load_backbone`.
+        part: "student" or "teacher"; see `load_backbone`.
         say: Function that shows a line to the person.
 
     Returns:
@@ -47,7 +49,7 @@ def export(weights, format, out, size=None, say=print):
     """
     began = time.perf_counter()
     kind, out = _choose(format, out)
-    backbone = load_backbone(weights)
+    backbone = load_backbone(weights, num_heads, part)
     job = Job(
         _in_float32(backbone, say),
         _checked_size(size, backbone),

@@ -85,6 +85,8 @@ TOLD = {
     "num_heads": "attention heads",
     "mlp_ratio": "hidden width of the MLP over the width",
     "num_registers": "registers",
+    "gated_mlp": "SwiGLU in place of the MLP",
+    "layer_scale": "initial layer scale",
 }
 
 
@@ -111,8 +113,8 @@ def write_card(folder, backbone, mean, std, weights):
 def timm_config(backbone, mean, std):
     """`config.json` by which timm makes the network, or None where it has no such.
 
-    timm gives registers a place in the position table, so it has none of ours that
-    have registers; it has no XCiT or residual network under these names either.
+    Given for plain Vision Transformers alone: what DINOv2 adds, and other networks,
+    have other names or another position table there.
 
     Reference:
         timm 1.0, `timm/models/_hub.py`: `load_model_config_from_hf` and
@@ -152,10 +154,11 @@ def timm_config(backbone, mean, std):
 def model_card(backbone, mean, std, weights):
     """Text of the card; see `write_card`."""
     config, name = backbone.get_config(), type(backbone).__name__
-    height, width = getattr(backbone, "image_size", (224, 224))
+    height, width = getattr(backbone, "image_size", (None, None))
     rows = {"architecture": name}
     rows |= {words: config[key] for key, words in TOLD.items() if key in config}
-    rows["image size trained at"] = f"{height} x {width} pixels"
+    if hasattr(backbone, "image_size"):
+        rows["image size trained at"] = f"{height} x {width} pixels"
     rows["other image sizes"] = f"multiples of {backbone.patch_size} pixels"
     rows["normalisation"] = (
         f"(pixel / 255 - mean) / deviation, mean {list(mean)}, deviation {list(std)}"
@@ -176,7 +179,11 @@ def model_card(backbone, mean, std, weights):
 
 
 def _plain_vit(backbone):
-    return isinstance(backbone, VisionTransformer) and not backbone.num_registers
+    """Whether timm and the published program have such a network."""
+    if not isinstance(backbone, VisionTransformer):
+        return False
+    own = (backbone.num_registers, backbone.gated_mlp, backbone.position_antialias)
+    return not any(own) and backbone.layer_scale is None
 
 
 def _loading(backbone):

@@ -280,6 +280,10 @@ def _attention_every(config, facts):
     return max(config.run.epochs // 10, 1), "about ten times in a run"
 
 
+def _image_size(config, facts):
+    return config.views.global_size, "the size of the global crops"
+
+
 def _eval_size(config, facts):
     return config.views.global_size, "the size of the global crops"
 
@@ -292,6 +296,7 @@ RULES = {
     "run.xla": _xla,
     "run.attention_every": _attention_every,
     "run.eval_size": _eval_size,
+    "model.image_size": _image_size,
     "pipeline.workers": _workers,
     "pipeline.batch_size": _batch_size,
     "optimizer.accumulate_steps": _accumulate_steps,

@@ -8,17 +8,15 @@ from functools import partial
 import keras
 
 from dino_tf import callbacks as parts
-from dino_tf import presets, recipe
+from dino_tf import recipe
 from dino_tf.assemble import build_model, estimate_seconds, new_backbone, new_dataset
 from dino_tf.checkpoint import Checkpoints
 from dino_tf.config import Config
-from dino_tf.datasets import open_source
-from dino_tf.datasets.download import ProgressLine, get_voc
-from dino_tf.datasets.voc import find_voc
-from dino_tf.distribute import find_hardware, make_strategy, start_sooner
+from dino_tf.distribute import make_strategy, start_sooner
 from dino_tf.errors import Diverged, UserError
 from dino_tf.evaluate.knn import evaluate_knn, spread
 from dino_tf.pipeline import BadImages, steps_per_epoch
+from dino_tf.prepare import knn_sources, prepare
 from dino_tf.run_folder import choose_folder, write_text
 from dino_tf.transforms.image import try_decode
 from dino_tf.visualize.attention import write_attention
@@ -62,16 +60,16 @@ def train(config=None, say=print):
         Diverged: When the loss is no longer finite.
     """
     began = time.perf_counter()
-    config, source, test_source, reasons = prepare(config or Config(), say)
+    prepared = prepare(config or Config(), say)
+    config = prepared.config
     folder, resumed = choose_folder(config)
-    write_text(folder.config, recipe.to_yaml(config, reasons))
-    say(recipe.describe(config, reasons))
+    write_text(folder.config, recipe.to_yaml(config, prepared.reasons))
+    say(recipe.describe(config, prepared.reasons))
     logger = folder.open_log()
     previous = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.run.precision)
     try:
-        job = Job(config, source, test_source, folder, logger, say)
-        return job.run(began, resumed)
+        return Job(prepared, folder, logger, say).run(began, resumed)
     except (Diverged, UserError) as error:
         logger.error("%s: %s", type(error).__name__, error)
         raise
@@ -82,66 +80,17 @@ def train(config=None, say=print):
             logger.removeHandler(handler)
 
 
-def prepare(config, say=print):
-    """Data and every automatic value.
-
-    Returns:
-        Tuple (resolved config, train source, test source or None, reasons).
-    """
-    hardware = find_hardware()
-    if config.preset is not None:
-        config = presets.apply_preset(config, config.preset)
-    config, why = choose_data(config, say)
-    source = open_source(config.data, "train")
-    test_source = open_source(config.data, "test")
-    facts = recipe.Facts(num_photos=len(source), **dataclasses.asdict(hardware))
-    if config.preset is None:
-        name, reason = recipe.choose_preset(facts, config.data)
-        config, why["preset"] = presets.apply_preset(config, name), reason
-    config, reasons = recipe.resolve(config, facts)
-    return config, source, test_source, {**why, **reasons}
-
-
-def choose_data(config, say=print):
-    """Settles `data: auto`: VOC 2007 if here, else downloaded, else the scenes.
-
-    Returns:
-        Tuple (config with a data SPEC, {"data": reason} when it was automatic).
-    """
-    if config.data != "auto":
-        return config, {}
-    if find_voc(2007, "data"):
-        return dataclasses.replace(config, data="voc2007"), {
-            "data": "VOC 2007 lies in data/"
-        }
-    say("PASCAL VOC 2007 is not in data/: downloading it (about 0.9 GB) ...")
-    try:
-        get_voc(2007, "data", ProgressLine("voc2007"))
-    except UserError as error:
-        say(
-            f"VOC 2007 could not be downloaded ({error}). Training goes on with "
-            "`scenes`, the built-in generated photos, so that you can see everything "
-            "work. To use your own photos: python main.py --data folder:PATH. To "
-            "fetch VOC 2007 later: python main.py data get voc2007."
-        )
-        return dataclasses.replace(config, data="scenes"), {
-            "data": "VOC 2007 is not here and could not be downloaded"
-        }
-    return dataclasses.replace(config, data="voc2007"), {
-        "data": "VOC 2007, just downloaded"
-    }
-
-
 class Job:
     """One training: what `train` holds while it runs."""
 
-    def __init__(self, config, source, test_source, folder, logger, say):
-        self.config, self.folder, self.say = config, folder, say
-        self.source, self.test_source = source, test_source
-        self.logger = logger
-        self.steps = steps_per_epoch(len(source), config.pipeline.batch_size)
+    def __init__(self, prepared, folder, logger, say):
+        self.config, self.initial = prepared.config, prepared.initial
+        self.source, self.test_source = prepared.source, prepared.test_source
+        self.folder, self.logger, self.say = folder, logger, say
+        batch_size = self.config.pipeline.batch_size
+        self.steps = steps_per_epoch(len(self.source), batch_size)
         self.bad_images, self.told_bad = BadImages(), 0
-        self.knn_sources = knn_sources(source, test_source)
+        self.knn_sources = knn_sources(self.source, self.test_source)
 
     def run(self, began, resumed):
         """Trains, evaluates, draws; returns `Run`."""
@@ -153,6 +102,9 @@ class Job:
         with strategy.scope():
             model = build_model(config, self.steps)
             done = checkpoints.restore(model) if resumed else 0
+            if self.initial and not done:
+                self.initial.put_into(model)
+                self.say(self.initial.describe())
         self._announce(done, resumed)
         self.folder.cut_metrics(done)
         self._fit(model, checkpoints, done)
@@ -272,7 +224,10 @@ class Job:
         sheets = self._draw(backbone, self.folder.attention)
         trained = self._knn(backbone)
         keras.utils.set_random_seed(config.run.seed)
-        untrained = self._knn(new_backbone(config)) if trained else {}
+        start, before = "untrained", new_backbone(config)
+        if self.initial:
+            start, before = "initial", self.initial.teacher
+        floor = self._knn(before) if trained else {}
         records = self.folder.read_metrics()
         summary = {
             "data": config.data,
@@ -280,7 +235,7 @@ class Job:
             "epochs": config.run.epochs,
             "loss": records[-1]["loss"] if records else None,
             **trained,
-            **{f"untrained/{k}": v for k, v in untrained.items()},
+            **{f"{start}/{k}": v for k, v in floor.items()},
             "seconds": round(time.perf_counter() - began, 1),
             "training_seconds": round(sum(r["seconds"] for r in records), 1),
             "unreadable": self.bad_images.count,
@@ -289,27 +244,6 @@ class Job:
         self.logger.info("done: %s", summary)
         self.say(report(self.folder, summary, sheets))
         return Run(self.folder.path, config, model, summary)
-
-
-def knn_sources(source, test_source):
-    """(voters, judged) for k-NN, or None where there are no labels.
-
-    Without a test split of the same classes every fifth photo is judged by the others.
-    """
-    if not source.class_names or not _has_labels(source):
-        return None
-    classes = tuple(source.class_names)
-    same = test_source is not None and tuple(test_source.class_names) == classes
-    if same and _has_labels(test_source):
-        return source, test_source
-    judged = set(range(0, len(source), 5))
-    voters = [i for i in range(len(source)) if i not in judged]
-    return (source.subset(voters), source.subset(sorted(judged))) if voters else None
-
-
-def _has_labels(source):
-    # A few photos tell, and listing the labels of a million would take long.
-    return any(source.labels(i) for i in spread(len(source), 50).tolist())
 
 
 def watch_list(count, wanted):
@@ -322,8 +256,9 @@ def report(folder, summary, sheets):
     lines = [f"done in {say_duration(summary['seconds'])}: {folder.path}"]
     for key, value in summary.items():
         if key.startswith("knn/"):
-            floor = summary.get(f"untrained/{key}")
-            lines.append(f"  {key} {value:.1f} % (untrained network {floor:.1f} %)")
+            start = "untrained" if f"untrained/{key}" in summary else "initial"
+            floor = summary[f"{start}/{key}"]
+            lines.append(f"  {key} {value:.1f} % ({start} network {floor:.1f} %)")
     lines.append(f"  attention pictures of {len(sheets)} photos: {folder.attention}")
     lines.append(f"  the trained network: {folder.backbone}")
     lines.append(

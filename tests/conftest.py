@@ -52,6 +52,57 @@ def strategy(two_cpu_devices):
 
 
 @pytest.fixture
+def server(monkeypatch):
+    """Server on 127.0.0.1: `files` by path, `ranges` asked for, `cut`, `etag`.
+
+    A file is bytes, or a function of the request's handler.
+    """
+    import threading
+    import types
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    state = types.SimpleNamespace(files={}, ranges=[], cut=None, etag=None)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked = self.headers.get("Range")
+            state.ranges.append(asked)
+            data = state.files.get(self.path)
+            if data is None:
+                return self.send_error(404)
+            if callable(data):
+                return data(self)
+            if self.headers.get("If-Range", state.etag) != state.etag:
+                asked = None
+            start = int(asked[6:-1]) if asked and self.path != "/no-ranges" else 0
+            if start >= len(data):
+                return self.send_error(416)
+            self.send_response(206 if start else 200)
+            if start:
+                span = f"bytes {start}-{len(data) - 1}/{len(data)}"
+                self.send_header("Content-Range", span)
+            if state.etag:
+                self.send_header("ETag", state.etag)
+            self.send_header("Content-Length", str(len(data) - start))
+            self.end_headers()
+            self.wfile.write(data[start:][: state.cut])
+
+        def log_message(self, *args):
+            pass
+
+    # The name of the host is of no use here and may take seconds to look up.
+    monkeypatch.setattr("socket.getfqdn", lambda name="": name)
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    serve = threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True)
+    serve.start()
+    state.url = f"http://127.0.0.1:{http.server_port}"
+    yield state
+    http.shutdown()
+    http.server_close()
+
+
+@pytest.fixture
 def check_layer(tmp_path):
     """Function that checks what every layer promises.
 

@@ -132,10 +132,25 @@ def test_other_errors_are_not_swallowed(monkeypatch):
 
 def test_attend_hands_its_arguments_on(monkeypatch):
     calls = []
-    module = types.SimpleNamespace(attend=lambda *args: calls.append(args))
+    module = types.SimpleNamespace(
+        attend=lambda *args, **named: calls.append((*args, named))
+    )
     monkeypatch.setitem(sys.modules, "dino_tf.attend", module)
     assert cli.main("attend a b --weights w --keep-mass 0.5".split()) == 0
-    assert calls == [(["a", "b"], "w", None, 480, 0.5)]
+    named = {"num_heads": None, "part": None}
+    assert calls == [(["a", "b"], "w", None, 480, 0.5, named)]
+
+
+def test_export_hands_its_arguments_on(monkeypatch):
+    calls = []
+    module = types.SimpleNamespace(
+        export=lambda *args, **named: calls.append((*args, named))
+    )
+    monkeypatch.setitem(sys.modules, "dino_tf.export", module)
+    argv = "export --weights w --format onnx --out o --size 8 16 --num-heads 3"
+    assert cli.main([*argv.split(), "--part", "student"]) == 0
+    named = {"num_heads": 3, "part": "student"}
+    assert calls == [("w", "onnx", "o", [8, 16], named)]
 
 
 def test_presets_are_listed(capsys):
@@ -146,9 +161,9 @@ def test_presets_are_listed(capsys):
 
 
 def test_data_get_names_folder(capsys, monkeypatch):
-    from dino_tf.datasets import download
+    from dino_tf.datasets import voc_archives
 
-    monkeypatch.setattr(download, "get_voc", lambda year, folder, _: (year, folder))
+    monkeypatch.setattr(voc_archives, "get_voc", lambda year, folder, _: (year, folder))
     assert cli.main(["data", "get", "voc2012", "--data-dir", "d"]) == 0
     assert capsys.readouterr().out == "(2012, 'd')\n"
 
@@ -168,7 +183,9 @@ def test_data_check_counts_classes_and_unreadable_photos(capsys, tmp_path):
     assert "d" in lines[4]
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["train", "--help"], ["attend", "-h"]])
+@pytest.mark.parametrize(
+    "argv", [["--help"], ["train", "--help"], ["attend", "-h"], ["export", "-h"]]
+)
 def test_help_fits_80_columns(capsys, monkeypatch, argv):
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr(sys, "argv", ["main.py"])

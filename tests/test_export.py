@@ -16,7 +16,8 @@ from dino_tf import cli
 from dino_tf.errors import ExportError, UserError
 from dino_tf.export import export
 from dino_tf.formats import FORMATS
-from dino_tf.models.backbones import create_backbone, load_backbone
+from dino_tf.models.backbones import create_backbone
+from dino_tf.models.loading import load_backbone
 from dino_tf.transforms.image import center_crop
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,7 +50,8 @@ def sources(tmp_path_factory):
     """{name: `.keras` file} of the tiny backbones."""
     folder = tmp_path_factory.mktemp("sources")
     save(folder / "plain.keras")
-    save(folder / "registers.keras", num_registers=3, drop_path_rate=0.5)
+    more = {"num_registers": 3, "gated_mlp": True, "layer_scale": 0.1}
+    save(folder / "registers.keras", drop_path_rate=0.5, **more)
     save(folder / "mixed.keras", dtype="mixed_bfloat16")
     return {path.stem: path for path in folder.iterdir()}
 
@@ -72,7 +74,7 @@ def test_every_format_gives_the_features_of_its_source(
 ):
     skip_without(format)
     said = []
-    out = export(sources[source], format, tmp_path / OUT[format], size, said.append)
+    out = export(sources[source], format, tmp_path / OUT[format], size, say=said.append)
     assert out == tmp_path / OUT[format]
     assert [p.name for p in tmp_path.iterdir()] == [OUT[format]]
     sizes = "16 x 16, 24 x 16, 8 x 12" if FORMATS[format].any_size else "16 x 16"
@@ -160,7 +162,7 @@ def in_a_new_process(code, cwd):
 
 def test_savedmodel_needs_no_dino_tf_and_takes_photos(sources, tmp_path):
     run = run_of(sources["plain"], tmp_path / "run")
-    export(run, "savedmodel", tmp_path / "m", (12, 20), str)
+    export(run, "savedmodel", tmp_path / "m", (12, 20), say=str)
     draw = np.random.default_rng(3)
     pixels = [draw.integers(0, 256, s, "uint8") for s in ((40, 30, 3), (15, 50, 3))]
     files = [tf.io.encode_png(p).numpy() for p in pixels]
@@ -187,7 +189,7 @@ def test_keras_file_loads_after_one_import(sources, images, tmp_path):
     np.save(tmp_path / "images.npy", given)
     found = in_a_new_process(
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "import dino_tf.models.backbones, json, keras, numpy\n"
+        "import json, keras, numpy; from dino_tf import load_backbone\n"
         "model = keras.saving.load_model('k.keras')\n"
         "features = model(numpy.load('images.npy'))\n"
         "print(json.dumps(numpy.asarray(features).tolist()))",
@@ -291,7 +293,7 @@ def test_card_of_registers_names_no_program_that_has_none(sources, tmp_path):
 def test_card_of_random_weights_says_so(tmp_path, monkeypatch):
     save(tmp_path / "a.keras")
     tiny = load_backbone(tmp_path / "a.keras")
-    monkeypatch.setattr("dino_tf.export.load_backbone", lambda source: tiny)
+    monkeypatch.setattr("dino_tf.export.load_backbone", lambda *_: tiny)
     out = export("random:vit_tiny/4", "safetensors", tmp_path / "st", say=str)
     card = (out / "README.md").read_text(encoding="utf-8")
     assert "Not at all: the weights are random (`random:vit_tiny/4`)." in card

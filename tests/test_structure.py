@@ -14,13 +14,15 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # itself), the files in the order in which they build on each other. A file imports
 # only from lower ranks, or from files named before it in its own line.
 RANKS = (
-    {"": "errors schedules distribute settings config"},
+    {"": "errors download schedules distribute settings config"},
     {
         "": "checks presets recipe",
-        "datasets": "source archive download folder voc tfds species habitats scenes "
-        "__init__",
+        "datasets": "source archive voc_archives folder voc tfds species habitats "
+        "scenes __init__",
         "transforms": "__init__ image augment multicrop",
-        "models": "__init__ pos_embed block vit head backbones weights",
+        "models": "__init__ pos_embed torch_tensors torch_objects torch_unpickler "
+        "torch_legacy torch_file block vit head xcit_block xcit backbones weights "
+        "weight_files recognise published loading",
         "analysis": "__init__ boxes lost tokencut attention neighbours",
     },
     {"": "pipeline views loss optimizers workload"},
@@ -29,9 +31,9 @@ RANKS = (
         "evaluate": "__init__ features knn discovery",
         "visualize": "__init__ draw attention",
     },
-    {"": "run_folder checkpoint callbacks assemble"},
+    {"": "run_folder checkpoint callbacks assemble initial prepare"},
     {"": "attend model_card formats export training"},
-    {"": "cli"},
+    {"": "commands cli"},
 )
 # It names every public object, and loads each at its first use.
 ROOT = "dino_tf.__init__"

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dino_tf import training as train_module
 from dino_tf.checkpoint import Checkpoints
 from dino_tf.config import Config
 from dino_tf.errors import Diverged, UserError
-from dino_tf.models.backbones import load_backbone
-from dino_tf.training import choose_data, knn_sources, prepare, train, watch_list
+from dino_tf.models.loading import load_backbone
+from dino_tf.training import train, watch_list
 
 TINY = {
     "data": "scenes:40",
@@ -243,49 +242,9 @@ def test_bfloat16_run_restores_the_policy(tmp_path):
     assert keras.config.dtype_policy().name == "float32"
 
 
-def test_data_is_voc_when_it_lies_there(tmp_path, monkeypatch):
-    monkeypatch.setattr(train_module, "find_voc", lambda year, root: tmp_path)
-    config, reasons = choose_data(Config(), quiet)
-    assert config.data == "voc2007" and "lies in data" in reasons["data"]
-
-
-def test_scenes_when_nothing_can_be_downloaded(monkeypatch):
-    def fail(*args):
-        raise UserError("no network")
-
-    said = []
-    monkeypatch.setattr(train_module, "find_voc", lambda year, root: None)
-    monkeypatch.setattr(train_module, "get_voc", fail)
-    config, _, test_source, reasons = prepare(Config(), said.append)
-    assert config.data == "scenes" and config.preset == "quickstart"
-    assert len(test_source) == 1000
-    assert "no network" in said[-1] and "folder:PATH" in said[-1]
-    assert set(reasons) >= {"data", "preset", "run.precision", "run.strategy"}
-
-
 def test_watch_list_is_spread_evenly():
     assert watch_list(100, 4) == [0, 25, 50, 75]
     assert watch_list(3, 8) == [0, 1, 2]
-
-
-def test_knn_without_a_test_split_holds_photos_back():
-    from dino_tf.datasets import open_source
-
-    source = open_source("scenes:20")
-    voters, judged = knn_sources(source, None)
-    assert (len(voters), len(judged)) == (16, 4)
-    assert not {voters.id(i) for i in range(16)} & {judged.id(i) for i in range(4)}
-
-
-def test_knn_takes_a_test_split_of_the_same_classes_only():
-    from dino_tf.datasets import open_source
-
-    source, test = open_source("scenes:20"), open_source("scenes:20", "test")
-    assert knn_sources(source, test) == (source, test)
-    for change in ({"class_names": ()}, {"labels": lambda i: ()}):
-        other = open_source("scenes:20", "test")
-        vars(other).update(change)
-        assert len(knn_sources(source, other)[1]) == 4
 
 
 @pytest.mark.slow

@@ -1,16 +1,11 @@
-"""Safe unpacking of archives, and the error that downloading and unpacking share."""
+"""Safe unpacking of archives."""
 
-import shutil
 import stat
 import tarfile
 import zipfile
 from pathlib import Path
 
-from dino_tf.errors import UserError
-
-
-class DownloadError(UserError):
-    """A download that is not possible; one line with the reason of every mirror."""
+from dino_tf.download import DownloadError, reason_of, require_room
 
 
 def extract(archive: str | Path, folder: str | Path) -> None:
@@ -29,22 +24,6 @@ def extract(archive: str | Path, folder: str | Path) -> None:
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
         message = f"cannot unpack {archive.name}: {reason_of(error)}"
         raise DownloadError(message) from error
-
-
-def require_room(folder: Path, needed: int) -> None:
-    """Raises a `DownloadError` where `folder` has less than `needed` bytes free."""
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise DownloadError(
-            f"{folder} has {free / 1e6:.0f} MB free, {needed / 1e6:.0f} MB are needed"
-        )
-
-
-def reason_of(error: BaseException) -> str:
-    """An error as a short text of one line."""
-    cause = getattr(error, "reason", None) or error
-    text = " ".join(str(cause).split()) or type(error).__name__
-    return text if len(text) <= 120 else text[:117] + "..."
 
 
 def _extract_tar(archive: Path, folder: Path) -> None:

@@ -8,11 +8,8 @@ A backbone is a Keras model with
 """
 
 import difflib
-import pathlib
 
-import keras
-
-from dino_tf.errors import UserError, first_line
+from dino_tf.errors import UserError
 from dino_tf.models.vit import VisionTransformer
 
 # Width, depth, heads (Touvron et al. 2021, arXiv 2012.12877, table 1; large from
@@ -58,52 +55,3 @@ def create_backbone(arch, patch_size=16, image_size=224, **kwargs):
         raise UserError(str(error)) from error
     backbone.build()
     return backbone
-
-
-def load_backbone(source, num_heads=None):
-    """A backbone with the weights of `source`.
-
-    Args:
-        source: A run folder (its `backbone.keras`), a `.keras` file, or
-            "random:ARCH/PATCH" for an untrained network.
-        num_heads: Attention heads, for "random:" only; None follows the name.
-
-    Returns:
-        A built backbone: the teacher of a trained run.
-
-    Raises:
-        UserError: When there is no such source or it holds no backbone.
-    """
-    source = str(source)
-    if source.startswith("random:"):
-        return _random_backbone(source, num_heads)
-    path = pathlib.Path(source)
-    if path.is_dir():
-        path = path / "backbone.keras"
-    if path.suffix != ".keras" or not path.is_file():
-        raise UserError(
-            f"no weights at {source!r}: expected a run folder with backbone.keras, a "
-            ".keras file or random:ARCH/PATCH"
-        )
-    return _read_keras(path)
-
-
-def _random_backbone(source, num_heads):
-    arch, _, patch = source.removeprefix("random:").partition("/")
-    if patch and not patch.isdigit():
-        raise UserError(f"{source!r}: expected random:ARCH/PATCH with a whole number")
-    return create_backbone(arch, patch_size=int(patch or 16), num_heads=num_heads)
-
-
-def _read_keras(path):
-    try:
-        model = keras.saving.load_model(path, compile=False)
-    except (ValueError, OSError, TypeError, KeyError) as error:
-        words = f"{path} cannot be read as a Keras model: {first_line(error)}"
-        raise UserError(words) from error
-    model = getattr(model, "teacher_backbone", model)
-    if not hasattr(model, "extract"):
-        raise UserError(f"{path} holds a {type(model).__name__}, not a backbone")
-    # A teacher is saved as it is trained, that is, not by gradients.
-    model.trainable = True
-    return model

@@ -199,24 +199,77 @@ class Mlp(keras.layers.Layer):
         return ops.reshape(flat, (-1, x.shape[1], self.dim))
 
 
+class SwiGLU(keras.layers.Layer):
+    """MLP whose hidden channels are gated by as many others.
+
+    Reference:
+        Shazeer 2020, arXiv 2002.05202; facebookresearch/dinov2, `swiglu_ffn.py`.
+    """
+
+    def __init__(self, dim, hidden_dim, **kwargs):
+        super().__init__(**kwargs)
+        self.dim, self.hidden_dim = dim, hidden_dim
+        self.w12 = dense(2 * hidden_dim, "w12", self.dtype_policy)
+        self.w3 = dense(dim, "w3", self.dtype_policy)
+
+    def build(self, input_shape):
+        self.w12.build((None, self.dim))
+        self.w3.build((None, self.hidden_dim))
+
+    def call(self, x):
+        gate, value = ops.split(self.w12(ops.reshape(x, (-1, self.dim))), 2, axis=-1)
+        flat = self.w3(ops.silu(gate) * value)
+        return ops.reshape(flat, (-1, x.shape[1], self.dim))
+
+
+class LayerScale(keras.layers.Layer):
+    """Learnt factor of each channel of a branch (Touvron et al. 2021, 2103.17239)."""
+
+    def __init__(self, initial, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.initial = initial
+
+    def build(self, input_shape):
+        constant = keras.initializers.Constant(self.initial)
+        self.factor = self.add_weight((input_shape[-1],), constant, name="layer_scale")
+
+    def call(self, x):
+        return x * self.factor
+
+
 class Block(keras.layers.Layer):
     """Attention and MLP, each behind a layer norm and on a residual branch.
 
     The residual stream stays in float32 under mixed precision (no autocast), as it
     does under PyTorch's; only the matrix products run in the lower precision.
+
+    Args:
+        dim: Width D.
+        num_heads: Attention heads.
+        mlp_ratio: Width of the hidden MLP layer over D.
+        gated_mlp: Whether the MLP is a SwiGLU.
+        layer_scale: Initial factor of the branches' channels; None has no factors.
     """
 
-    def __init__(self, dim, num_heads, mlp_ratio, **kwargs):
+    def __init__(
+        self, dim, num_heads, mlp_ratio, gated_mlp=False, layer_scale=None, **kwargs
+    ):
         super().__init__(autocast=False, **kwargs)
         self.dim = dim
         policy = self.dtype_policy
         self.norm1 = LayerNorm(name="norm1")
         self.attn = Attention(dim, num_heads, name="attn", dtype=policy)
         self.norm2 = LayerNorm(name="norm2")
-        self.mlp = Mlp(dim, int(dim * mlp_ratio), name="mlp", dtype=policy)
+        mlp = SwiGLU if gated_mlp else Mlp
+        self.mlp = mlp(dim, round(dim * mlp_ratio), name="mlp", dtype=policy)
+        self.ls1 = self.ls2 = None
+        if layer_scale is not None:
+            self.ls1 = LayerScale(layer_scale, name="ls1")
+            self.ls2 = LayerScale(layer_scale, name="ls2")
 
     def build(self, input_shape):
-        for layer in (self.norm1, self.attn, self.norm2, self.mlp):
+        parts = (self.norm1, self.attn, self.norm2, self.mlp, self.ls1, self.ls2)
+        for layer in filter(None, parts):
             layer.build((None, None, self.dim))
 
     def call(self, x, factors=(None, None), cls_only=False):
@@ -225,10 +278,11 @@ class Block(keras.layers.Layer):
         `factors` (B, 1, 1) multiply the two branches, see `DropPath`.
         """
         branch = self.attn(self.norm1(x), cls_only=cls_only)
-        x = (x[:, :1] if cls_only else x) + _scaled(branch, factors[0])
-        return x + _scaled(self.mlp(self.norm2(x)), factors[1])
+        x = (x[:, :1] if cls_only else x) + _scaled(branch, self.ls1, factors[0])
+        return x + _scaled(self.mlp(self.norm2(x)), self.ls2, factors[1])
 
 
-def _scaled(branch, factor):
+def _scaled(branch, scale, factor):
     branch = ops.cast(branch, "float32")
+    branch = branch if scale is None else scale(branch)
     return branch if factor is None else branch * factor

@@ -12,8 +12,9 @@ NORMALIZE_EPSILON = 1e-12
 
 
 class BatchNorm(keras.layers.Layer):
-    """Batch normalisation over axis 0, its statistics shared by all replicas.
+    """Batch normalisation of the last axis, its statistics shared by all replicas.
 
+    They are taken over all other axes: (B, D) features and (B, h, w, D) maps alike.
     The running variance is the unbiased one and the running statistics keep 0.9 of
     their past, as in PyTorch; epsilon is 1e-5.
     """
@@ -39,7 +40,7 @@ class BatchNorm(keras.layers.Layer):
         wide = ops.cast(x, "float32")
         if training:
             mean, variance = self._moments(wide)
-            self._follow(mean, variance, ops.shape(x)[0])
+            self._follow(mean, variance, ops.size(x) // x.shape[-1])
         else:
             mean, variance = self.moving_mean, self.moving_variance
         scale = ops.cast(self.gamma, "float32") * ops.rsqrt(variance + self.epsilon)
@@ -47,15 +48,16 @@ class BatchNorm(keras.layers.Layer):
         return ops.cast((wide - mean) * scale + shift, x.dtype)
 
     def _moments(self, x):
-        """Mean and variance over axis 0 of all replicas' batches."""
+        """Mean and variance of each channel over all replicas' batches."""
+        axes = tuple(range(len(x.shape) - 1))
         if replicas_in_sync() == 1:
-            return ops.moments(x, axes=[0])
-        both = ops.stack([ops.mean(x, axis=0), ops.mean(x * x, axis=0)])
+            return ops.moments(x, axes=axes)
+        both = ops.stack([ops.mean(x, axis=axes), ops.mean(x * x, axis=axes)])
         mean, square = ops.unstack(mean_over_replicas([both])[0], 2)
         return mean, ops.maximum(square - mean * mean, 0.0)
 
-    def _follow(self, mean, variance, batch):
-        count = ops.cast(batch * replicas_in_sync(), "float32")
+    def _follow(self, mean, variance, count):
+        count = ops.cast(count * replicas_in_sync(), "float32")
         unbiased = variance * count / ops.maximum(count - 1.0, 1.0)
         for variable, value in (
             (self.moving_mean, mean),

@@ -30,6 +30,10 @@ class VisionTransformer(keras.Model):
         num_registers: Learnt tokens between CLS and patches, without position
             (Darcet et al. 2023, arXiv 2309.16588).
         seed: Seed of the drop path; None draws one.
+        gated_mlp: Whether the MLPs are SwiGLUs, as in the largest DINOv2.
+        layer_scale: Initial factor of each channel of a branch; None has none.
+        position_antialias: Whether the position table is made smaller with
+            antialiasing, as in DINOv2 with registers.
 
     Raises:
         ValueError: For sizes below 1, or that do not divide one another.
@@ -50,6 +54,9 @@ class VisionTransformer(keras.Model):
         drop_path_rate=0.0,
         num_registers=0,
         seed=None,
+        gated_mlp=False,
+        layer_scale=None,
+        position_antialias=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -66,7 +73,8 @@ class VisionTransformer(keras.Model):
         self.embed_dim, self.depth, self.num_heads = embed_dim, depth, num_heads
         self.patch_size, self.image_size, self.mlp_ratio = patch_size, size, mlp_ratio
         self.drop_path_rate, self.num_registers = drop_path_rate, num_registers
-        self.seed = seed
+        self.seed, self.gated_mlp, self.layer_scale = seed, gated_mlp, layer_scale
+        self.position_antialias = position_antialias
         self.grid = self.grid_of(size)
         policy = self.dtype_policy
         self.patch_embed = PatchEmbed(
@@ -77,6 +85,8 @@ class VisionTransformer(keras.Model):
                 embed_dim,
                 num_heads,
                 mlp_ratio,
+                gated_mlp,
+                layer_scale,
                 name=f"blocks.{i}",
                 dtype=policy,
             )
@@ -131,7 +141,8 @@ class VisionTransformer(keras.Model):
 
     def position_table(self, grid):
         """Position embedding (1, 1 + h * w, D) for a grid of (h, w) patches."""
-        matrices = grid_matrices(self.grid, tuple(grid))
+        antialias = self.position_antialias
+        matrices = grid_matrices(self.grid, tuple(grid), antialias=antialias)
         table = ops.convert_to_tensor(self.pos_embed)
         if matrices is None:
             return table
@@ -239,6 +250,9 @@ class VisionTransformer(keras.Model):
             "drop_path_rate": self.drop_path_rate,
             "num_registers": self.num_registers,
             "seed": self.seed,
+            "gated_mlp": self.gated_mlp,
+            "layer_scale": self.layer_scale,
+            "position_antialias": self.position_antialias,
         }
 
 

@@ -1,6 +1,10 @@
 """Weights by their published names: renaming and transposing, nothing else."""
 
+import dataclasses
+
 import numpy as np
+
+from dino_tf.errors import UserError
 
 _LEAVES = {
     "kernel": "weight",
@@ -8,6 +12,7 @@ _LEAVES = {
     "beta": "bias",
     "moving_mean": "running_mean",
     "moving_variance": "running_var",
+    "layer_scale": "gamma",
 }
 
 
@@ -47,29 +52,98 @@ def published_weights(layer):
     return {published_name(v, layer): to_published(v.numpy()) for v in layer.weights}
 
 
-def assign_published(layer, arrays):
+@dataclasses.dataclass(frozen=True)
+class Match:
+    """What {published name: array} has for a network or head.
+
+    Attributes:
+        loaded: Names that fit.
+        missing: Names that the layer has and the arrays have not.
+        unexpected: Names that only the arrays have.
+        misshapen: Lines "name: has shape (...), expected (...)", published layout.
+    """
+
+    loaded: list
+    missing: list
+    unexpected: list
+    misshapen: list
+
+    @property
+    def complete(self):
+        """Whether every weight fits and none is left over."""
+        return not (self.missing or self.unexpected or self.misshapen)
+
+    def __str__(self):
+        """One line, with at most three names of each kind."""
+        kinds = ("missing", "unexpected", "misshapen")
+        parts = [f"{len(self.loaded)} loaded"]
+        for kind in kinds:
+            names = getattr(self, kind)
+            more = ", ..." if len(names) > 3 else ""
+            if names:
+                parts.append(f"{len(names)} {kind} ({', '.join(names[:3])}{more})")
+        return "; ".join(parts)
+
+
+def match_published(layer, arrays):
+    """Compares {published name: array} with a built network or head.
+
+    PyTorch's counters of batches (`num_batches_tracked`) have no counterpart and are
+    passed over.
+    """
+    given = {k: v for k, v in arrays.items() if not k.endswith("num_batches_tracked")}
+    own = {published_name(v, layer): v.shape for v in layer.weights}
+    shapes = {name: _published_shape(shape) for name, shape in own.items()}
+    both = sorted(set(shapes) & set(given))
+    misshapen = [k for k in both if tuple(given[k].shape) != shapes[k]]
+    return Match(
+        loaded=[k for k in both if k not in misshapen],
+        missing=sorted(set(shapes) - set(given)),
+        unexpected=sorted(set(given) - set(shapes)),
+        misshapen=[
+            f"{k}: has shape {tuple(given[k].shape)}, expected {shapes[k]}"
+            for k in misshapen
+        ],
+    )
+
+
+def assign_published(layer, arrays, strict=True):
     """Puts {published name: array} into a network or head; all or nothing.
 
     Args:
         layer: Built network or head of ours.
-        arrays: Arrays in the published layout. PyTorch's counters of batches
-            (`num_batches_tracked`) have no counterpart and are passed over.
+        arrays: Arrays in the published layout, of any real type.
+        strict: Whether anything but a full match is an error; else what fits is
+            assigned.
+
+    Returns:
+        `Match`.
 
     Raises:
-        ValueError: When names are missing or unexpected, or shapes differ; nothing
+        UserError: When names are missing or unexpected or shapes differ, when nothing
+            fits at all, or when an array holds anything but finite numbers; nothing
             is assigned then.
     """
-    given = {k: v for k, v in arrays.items() if not k.endswith("num_batches_tracked")}
-    own = {published_name(v, layer): v for v in layer.weights}
-    values = {k: from_published(given[k]) for k, v in own.items() if k in given}
-    problems = [f"missing {k}" for k in sorted(set(own) - set(given))]
-    problems += [f"unexpected {k}" for k in sorted(set(given) - set(own))]
-    problems += [
-        f"{k} has shape {values[k].shape} for {tuple(own[k].shape)}"
-        for k in sorted(values)
-        if values[k].shape != tuple(own[k].shape)
-    ]
-    if problems:
-        raise ValueError(f"weights do not fit {layer.name}: {'; '.join(problems)}")
-    for name, value in values.items():
-        own[name].assign(value)
+    match = match_published(layer, arrays)
+    if strict and not match.complete or not match.loaded:
+        raise UserError(f"weights do not fit {layer.name}: {match}")
+    values = {name: _finite(name, arrays[name]) for name in match.loaded}
+    for variable in layer.weights:
+        name = published_name(variable, layer)
+        if name in values:
+            variable.assign(from_published(values[name]))
+    return match
+
+
+def _published_shape(shape):
+    return to_published(np.broadcast_to(np.float32(0), shape)).shape
+
+
+def _finite(name, array):
+    array = np.asarray(array)
+    if array.dtype.kind not in "fiu" and array.dtype.name != "bfloat16":
+        raise UserError(f"{name} holds {array.dtype}, expected real numbers")
+    array = array.astype("float32", copy=False)
+    if not np.isfinite(array).all():
+        raise UserError(f"{name} holds numbers that are not finite: a damaged file?")
+    return array

@@ -7,8 +7,9 @@ import pytest
 from dino_tf.dino import DINO
 from dino_tf.errors import UserError
 from dino_tf.loss import DINOLoss
-from dino_tf.models.backbones import create_backbone, load_backbone
+from dino_tf.models.backbones import create_backbone
 from dino_tf.models.head import DINOHead
+from dino_tf.models.loading import load_backbone
 
 TINY = {"embed_dim": 12, "depth": 2, "num_heads": 2, "patch_size": 8, "image_size": 16}
 

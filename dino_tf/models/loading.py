@@ -1,0 +1,148 @@
+"""Weights from anywhere into the network that they belong to."""
+
+import pathlib
+
+import keras
+
+from dino_tf.errors import UserError, first_line
+from dino_tf.models import published, recognise
+from dino_tf.models.backbones import create_backbone
+from dino_tf.models.head import DINOHead
+from dino_tf.models.vit import VisionTransformer
+from dino_tf.models.weight_files import read_weights
+from dino_tf.models.weights import assign_published
+
+EXPECTED = (
+    "expected a run folder, a .keras, .pth or .safetensors file, hf://OWNER/NAME, "
+    "random:ARCH/PATCH, or a published name such as dino_vits16"
+)
+
+
+def load_backbone(source, num_heads=None, part=None, strict=True):
+    """A backbone with the weights of `source`.
+
+    Args:
+        source: A run folder (its `backbone.keras`), a `.keras` file; a PyTorch file
+            (state dict or training checkpoint) or `.safetensors`, under the names of
+            the published programs, timm or transformers; a published name (see
+            `published.PATHS`), "hf://OWNER/NAME", or "random:ARCH/PATCH" for an
+            untrained network. Architecture, patch size and position table are read
+            off the file.
+        num_heads: Attention heads, which no such file tells; None follows the
+            published rule of 64 channels a head.
+        part: "student" or "teacher" of a training checkpoint; None takes the teacher.
+        strict: Whether anything but a full match of the backbone's weights is an
+            error; else what does not fit keeps its random values.
+
+    Returns:
+        A built backbone.
+
+    Raises:
+        UserError: When there is no such source or it holds no such backbone.
+    """
+    source = str(source)
+    if source.startswith("random:"):
+        _refuse_part(source, part)
+        return _random_backbone(source, num_heads)
+    path = find_file(source)
+    if path.suffix == ".keras":
+        _refuse_part(source, part)
+        return _read_keras(path, num_heads)
+    return backbone_of(read_weights(path, part), num_heads, strict)[0]
+
+
+def find_file(source):
+    """File that `source` means, downloaded where it is a name.
+
+    Raises:
+        UserError: When there is no such file, name or network.
+    """
+    if source in published.PATHS:
+        return published.fetch_published(source)
+    if source.startswith(published.HUB):
+        return published.fetch_from_hub(source)
+    path = pathlib.Path(source)
+    if path.is_dir():
+        path = path / "backbone.keras"
+    if not path.is_file():
+        near = published.nearest(source)
+        hint = f"; did you mean {near}?" if near else ""
+        raise UserError(f"no weights at {source!r}: {EXPECTED}{hint}")
+    return path
+
+
+def backbone_of(weights, num_heads=None, strict=True):
+    """Backbone that a `WeightFile` belongs to, with its weights.
+
+    Returns:
+        Tuple (backbone, `Match`).
+
+    Raises:
+        UserError: When the weights are those of no network that is known, or do not
+            fit it.
+    """
+    arrays = recognise.published_names(weights.backbone)
+    if not recognise.is_vit(arrays):
+        some = ", ".join(sorted(arrays)[:3])
+        raise UserError(
+            f"{weights.path} holds the weights of no network that is known here: "
+            f"{some}, ..."
+        )
+    try:
+        backbone = VisionTransformer(**recognise.vit_arguments(arrays, num_heads))
+    except ValueError as error:
+        raise UserError(f"{weights.path}: {error}") from error
+    backbone.build()
+    try:
+        return backbone, assign_published(backbone, arrays, strict)
+    except UserError as error:
+        raise UserError(f"{weights.path}: {error}") from error
+
+
+def head_of(weights):
+    """`DINOHead` that a `WeightFile` holds, with its weights; None without one.
+
+    Raises:
+        UserError: When the weights do not fit a head.
+    """
+    if not weights.head:
+        return None
+    try:
+        head = DINOHead(**recognise.head_arguments(weights.head))
+        head.build((None, recognise.head_input(weights.head)))
+        assign_published(head, weights.head)
+    except (UserError, ValueError) as error:
+        raise UserError(f"{weights.path}, head: {error}") from error
+    return head
+
+
+def _refuse_part(source, part):
+    if part is not None:
+        raise UserError(
+            f"{source} holds one network; asked for was the {part}, which only a "
+            "training checkpoint of PyTorch has"
+        )
+
+
+def _random_backbone(source, num_heads):
+    arch, _, patch = source.removeprefix("random:").partition("/")
+    if patch and not patch.isdigit():
+        raise UserError(f"{source!r}: expected random:ARCH/PATCH with a whole number")
+    return create_backbone(arch, patch_size=int(patch or 16), num_heads=num_heads)
+
+
+def _read_keras(path, num_heads):
+    try:
+        model = keras.saving.load_model(path, compile=False)
+    except Exception as error:  # Keras raises many unrelated types
+        words = f"{path} cannot be read as a Keras model: {first_line(error)}"
+        raise UserError(words) from error
+    model = getattr(model, "teacher_backbone", model)
+    if not hasattr(model, "extract"):
+        raise UserError(f"{path} holds a {type(model).__name__}, not a backbone")
+    heads = getattr(model, "num_heads", None)
+    if num_heads not in (None, heads):
+        raise UserError(f"{path} has {heads} heads; asked for were {num_heads}")
+    # A teacher is saved as it is trained, that is, not by gradients.
+    model.trainable = True
+    return model

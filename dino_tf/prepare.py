@@ -1,0 +1,113 @@
+"""Before a training: the data, the weights to start from, every automatic value."""
+
+import dataclasses
+
+from dino_tf import presets, recipe
+from dino_tf.config import Config
+from dino_tf.datasets import open_source
+from dino_tf.datasets.voc import find_voc
+from dino_tf.datasets.voc_archives import get_voc
+from dino_tf.distribute import find_hardware
+from dino_tf.download import ProgressLine
+from dino_tf.errors import UserError
+from dino_tf.evaluate.knn import spread
+from dino_tf.initial import Initial, fit_config, read_initial
+
+
+@dataclasses.dataclass
+class Prepared:
+    """What a training works with.
+
+    Attributes:
+        config: `Config` without anything automatic.
+        reasons: Dotted keys of what was chosen, and why.
+        source: Photos to train on.
+        test_source: Photos of the test split, or None.
+        initial: `Initial` of `--init`, or None.
+    """
+
+    config: Config
+    reasons: dict
+    source: object
+    test_source: object = None
+    initial: Initial | None = None
+
+
+def prepare(config, say=print):
+    """Data and every automatic value.
+
+    Returns:
+        `Prepared`.
+
+    Raises:
+        UserError: When the configuration, the data or the weights are wrong.
+    """
+    hardware = find_hardware()
+    if config.preset is not None:
+        config = presets.apply_preset(config, config.preset)
+    config, why = choose_data(config, say)
+    source = open_source(config.data, "train")
+    test_source = open_source(config.data, "test")
+    facts = recipe.Facts(num_photos=len(source), **dataclasses.asdict(hardware))
+    if config.preset is None:
+        name, reason = recipe.choose_preset(facts, config.data)
+        config, why["preset"] = presets.apply_preset(config, name), reason
+    initial = None
+    if config.init:
+        asked = "model.num_heads" in config.given
+        initial = read_initial(config.init, config.model.num_heads if asked else None)
+        config, followed = fit_config(config, initial)
+        why |= followed
+    config, reasons = recipe.resolve(config, facts)
+    return Prepared(config, {**why, **reasons}, source, test_source, initial)
+
+
+def choose_data(config, say=print):
+    """Settles `data: auto`: VOC 2007 if here, else downloaded, else the scenes.
+
+    Returns:
+        Tuple (config with a data SPEC, {"data": reason} when it was automatic).
+    """
+    if config.data != "auto":
+        return config, {}
+    if find_voc(2007, "data"):
+        return dataclasses.replace(config, data="voc2007"), {
+            "data": "VOC 2007 lies in data/"
+        }
+    say("PASCAL VOC 2007 is not in data/: downloading it (about 0.9 GB) ...")
+    try:
+        get_voc(2007, "data", ProgressLine("voc2007"))
+    except UserError as error:
+        say(
+            f"VOC 2007 could not be downloaded ({error}). Training goes on with "
+            "`scenes`, the built-in generated photos, so that you can see everything "
+            "work. To use your own photos: python main.py --data folder:PATH. To "
+            "fetch VOC 2007 later: python main.py data get voc2007."
+        )
+        return dataclasses.replace(config, data="scenes"), {
+            "data": "VOC 2007 is not here and could not be downloaded"
+        }
+    return dataclasses.replace(config, data="voc2007"), {
+        "data": "VOC 2007, just downloaded"
+    }
+
+
+def knn_sources(source, test_source):
+    """(voters, judged) for k-NN, or None where there are no labels.
+
+    Without a test split of the same classes every fifth photo is judged by the others.
+    """
+    if not source.class_names or not _has_labels(source):
+        return None
+    classes = tuple(source.class_names)
+    same = test_source is not None and tuple(test_source.class_names) == classes
+    if same and _has_labels(test_source):
+        return source, test_source
+    judged = set(range(0, len(source), 5))
+    voters = [i for i in range(len(source)) if i not in judged]
+    return (source.subset(voters), source.subset(sorted(judged))) if voters else None
+
+
+def _has_labels(source):
+    # A few photos tell, and listing the labels of a million would take long.
+    return any(source.labels(i) for i in spread(len(source), 50).tolist())
