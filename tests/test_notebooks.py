@@ -7,7 +7,7 @@ import nbformat
 import pytest
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
-NAMES = ["look_at_attention", "train_with_fit"]
+NAMES = ["look_at_attention", "start_from_weights", "train_with_fit"]
 
 
 @pytest.fixture(scope="module")
@@ -56,5 +56,9 @@ def test_notebook_runs(name, tmp_path, monkeypatch):
     outputs = [out for cell in notebook.cells for out in cell.get("outputs", [])]
     assert not [out for out in outputs if out.output_type == "error"]
     assert any("image/png" in out.get("data", {}) for out in outputs)
-    made = {"train_with_fit": "backbone.keras", "look_at_attention": "attention"}
+    made = {
+        "train_with_fit": "backbone.keras",
+        "look_at_attention": "attention",
+        "start_from_weights": "from-weights/summary.json",
+    }
     assert (tmp_path / made[name]).exists()
