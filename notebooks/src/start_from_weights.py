@@ -41,8 +41,10 @@ try:
     backbone = dino_tf.load_backbone(WEIGHTS)
 except UserError as error:
     print(f"{error}\n\ngoing on with an untrained network")
-    WEIGHTS = "random:vit_tiny/16"
-    backbone = dino_tf.load_backbone(WEIGHTS)
+    backbone = dino_tf.create_backbone("vit_tiny", patch_size=16)
+    out.mkdir(parents=True, exist_ok=True)
+    WEIGHTS = str(out / "untrained.keras")
+    backbone.save(WEIGHTS)
 print(
     f"{WEIGHTS}: {backbone.depth} blocks, width {backbone.embed_dim}, "
     f"{backbone.num_heads} heads, {backbone.patch_size}-pixel patches"
@@ -101,6 +103,7 @@ config = dino_tf.Config.from_dict(
             "epochs": max(steps // 8, 1),
             "attention_photos": 2,
             "attention_size": 224,
+            "precision": "float32",
             "tensorboard": False,
         },
     }
