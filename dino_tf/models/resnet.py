@@ -37,12 +37,20 @@ class PaddedConv(keras.layers.Conv2D):
 
     def convolution_op(self, inputs, kernel):
         """The convolution alone; `padding` is "same", for the shapes that it tells."""
-        if self.strides == (1, 1):
-            return super().convolution_op(inputs, kernel)
-        # "same" would pad an even side at its end alone.
-        inputs = _pad(inputs, self.kernel_size[0] // 2)
+        step, side = self.strides[0], self.kernel_size[0]
+        if side == 1:
+            # A step in the convolution itself makes TensorFlow's gradient on a
+            # processor (oneDNN, 2.21) write outside its memory for some shapes.
+            inputs = inputs[:, ::step, ::step]
+        elif step > 1:
+            # "same" would pad an even side at its end alone.
+            inputs = _pad(inputs, side // 2)
         return ops.conv(
-            inputs, kernel, self.strides, padding="valid", data_format="channels_last"
+            inputs,
+            kernel,
+            strides=1 if side == 1 else step,
+            padding="same" if step == 1 else "valid",
+            data_format="channels_last",
         )
 
 

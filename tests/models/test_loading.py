@@ -99,7 +99,7 @@ def other_network(request, file, key):
                 "cls_attn_layers": 2,
             },
         ),
-        ("xcit.npz", "p8", {"embed_dim": 8, "num_heads": 8, "patch_size": 8}),
+        ("xcit.npz", "p8", {"depth": 2, "num_heads": 2, "patch_size": 8}),
         ("resnet.npz", "w3", {"stages": (1, 2, 1, 1), "width": 3, "embed_dim": 96}),
         ("resnet.npz", "w2", {"stages": (2, 1, 1, 2), "width": 2, "embed_dim": 64}),
     ],
