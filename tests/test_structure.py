@@ -21,8 +21,8 @@ RANKS = (
         "scenes __init__",
         "transforms": "__init__ image augment multicrop",
         "models": "__init__ pos_embed torch_tensors torch_objects torch_unpickler "
-        "torch_legacy torch_file block vit head xcit_block xcit backbones weights "
-        "weight_files recognise published loading",
+        "torch_legacy torch_file block vit head resnet xcit_block xcit backbones "
+        "weights weight_files recognise published loading",
         "analysis": "__init__ boxes lost tokencut attention neighbours",
     },
     {"": "pipeline views loss optimizers workload"},

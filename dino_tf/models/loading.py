@@ -8,13 +8,21 @@ from dino_tf.errors import UserError, first_line
 from dino_tf.models import published, recognise
 from dino_tf.models.backbones import create_backbone
 from dino_tf.models.head import DINOHead
+from dino_tf.models.resnet import ResNet
 from dino_tf.models.vit import VisionTransformer
 from dino_tf.models.weight_files import read_weights
 from dino_tf.models.weights import assign_published
+from dino_tf.models.xcit import XCiT
 
 EXPECTED = (
     "expected a run folder, a .keras, .pth or .safetensors file, hf://OWNER/NAME, "
     "random:ARCH/PATCH, or a published name such as dino_vits16"
+)
+# What tells a network by the names of its weights, its arguments, and its class.
+NETWORKS = (
+    (recognise.is_vit, recognise.vit_arguments, VisionTransformer),
+    (recognise.is_xcit, recognise.xcit_arguments, XCiT),
+    (recognise.is_resnet, recognise.resnet_arguments, ResNet),
 )
 
 
@@ -27,9 +35,9 @@ def load_backbone(source, num_heads=None, part=None, strict=True):
             the published programs, timm or transformers; a published name (see
             `published.PATHS`), "hf://OWNER/NAME", or "random:ARCH/PATCH" for an
             untrained network. Architecture, patch size and position table are read
-            off the file.
-        num_heads: Attention heads, which no such file tells; None follows the
-            published rule of 64 channels a head.
+            off the file, be it a ViT, an XCiT or a ResNet.
+        num_heads: Attention heads of a ViT, which no such file tells; None follows
+            the published rule of 64 channels a head.
         part: "student" or "teacher" of a training checkpoint; None takes the teacher.
         strict: Whether anything but a full match of the backbone's weights is an
             error; else what does not fit keeps its random values.
@@ -82,14 +90,16 @@ def backbone_of(weights, num_heads=None, strict=True):
             fit it.
     """
     arrays = recognise.published_names(weights.backbone)
-    if not recognise.is_vit(arrays):
+    found = [network for network in NETWORKS if network[0](arrays)]
+    if not found:
         some = ", ".join(sorted(arrays)[:3])
         raise UserError(
             f"{weights.path} holds the weights of no network that is known here: "
             f"{some}, ..."
         )
+    _, arguments_of, network = found[0]
     try:
-        backbone = VisionTransformer(**recognise.vit_arguments(arrays, num_heads))
+        backbone = network(**arguments_of(arrays, num_heads))
     except ValueError as error:
         raise UserError(f"{weights.path}: {error}") from error
     backbone.build()
@@ -128,7 +138,8 @@ def _random_backbone(source, num_heads):
     arch, _, patch = source.removeprefix("random:").partition("/")
     if patch and not patch.isdigit():
         raise UserError(f"{source!r}: expected random:ARCH/PATCH with a whole number")
-    return create_backbone(arch, patch_size=int(patch or 16), num_heads=num_heads)
+    size = int(patch) if patch else None
+    return create_backbone(arch, patch_size=size, num_heads=num_heads)
 
 
 def _read_keras(path, num_heads):

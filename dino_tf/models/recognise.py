@@ -1,5 +1,6 @@
 """Which network a set of weights belongs to, read off its names and shapes."""
 
+import collections
 import math
 import re
 
@@ -8,6 +9,8 @@ import numpy as np
 from dino_tf.errors import UserError
 
 HEAD_CHANNELS = 64  # a head of all published networks
+# Patch size of an XCiT by its convolutions of stride 2.
+XCIT_PATCHES = {3: 8, 4: 16}
 
 # Parts of names of the `transformers` library (4 and 5), and ours, in this order.
 TRANSFORMERS = (
@@ -73,6 +76,52 @@ def vit_arguments(arrays, num_heads=None):
     }
 
 
+def xcit_arguments(arrays, num_heads=None):
+    """Arguments of the `XCiT` that `arrays` belong to.
+
+    Args:
+        arrays: {published name: array}.
+        num_heads: Attention heads, which the file tells; None takes its word.
+
+    Raises:
+        UserError: When the shapes are not those of an XCiT, or it has other heads.
+    """
+    width = _shape(arrays, "cls_token", 3)[2]
+    heads = _shape(arrays, "blocks.0.attn.temperature", 3)[0]
+    if num_heads not in (None, heads):
+        raise UserError(f"the file has {heads} heads; asked for were {num_heads}")
+    convs = [k for k in arrays if re.fullmatch(r"patch_embed\.proj\.\d+\.0\.weight", k)]
+    if len(convs) not in XCIT_PATCHES:
+        raise UserError(
+            f"patch_embed.proj has {len(convs)} convolutions; expected 3 or 4, for "
+            "patches of 8 or 16 pixels"
+        )
+    return {
+        "embed_dim": width,
+        "depth": len(set(_block_numbers(arrays))),
+        "num_heads": heads,
+        "patch_size": XCIT_PATCHES[len(convs)],
+        "mlp_ratio": _shape(arrays, "blocks.0.mlp.fc2.weight", 2)[1] / width,
+        "cls_attn_layers": len(set(_block_numbers(arrays, "cls_attn_blocks"))),
+    }
+
+
+def resnet_arguments(arrays, num_heads=None):
+    """Arguments of the `ResNet` that `arrays` belong to.
+
+    Raises:
+        UserError: When the shapes are not those of a ResNet, or heads are asked for.
+    """
+    if num_heads is not None:
+        raise UserError(f"a ResNet has no heads; asked for were {num_heads}")
+    blocks = re.findall(r"(?m)^layer(\d+)\.(\d+)\.", "\n".join(arrays))
+    counts = collections.Counter(int(stage) for stage, _ in set(blocks))
+    return {
+        "stages": tuple(counts[stage] for stage in sorted(counts)),
+        "width": _shape(arrays, "conv1.weight", 4)[0],
+    }
+
+
 def head_arguments(arrays):
     """Arguments of the `DINOHead` that {published name: array} belong to.
 
@@ -108,12 +157,25 @@ def is_vit(arrays):
     return {"cls_token", "patch_embed.proj.weight"} <= set(arrays)
 
 
+def is_xcit(arrays):
+    """Whether the names are those of an XCiT."""
+    return "cls_attn_blocks.0.attn.qkv.weight" in arrays
+
+
+def is_resnet(arrays):
+    """Whether the names are those of a ResNet with bottlenecks."""
+    return {"conv1.weight", "layer1.0.conv3.weight"} <= set(arrays)
+
+
 def published_names(arrays):
     """The same arrays under the names of the published programs.
 
     Understands the names of `transformers` (ViT, DINOv2 with and without registers)
-    and what timm names otherwise; others stay as they are.
+    and what timm names otherwise; others stay as they are. A ResNet's classifier is
+    left out.
     """
+    if is_resnet(arrays):
+        return {k: v for k, v in arrays.items() if not k.startswith("fc.")}
     if any(re.search(r"(^|\.)layers?\.\d", name) for name in arrays):
         if any(".attention." in name for name in arrays):
             arrays = _from_transformers(arrays)
@@ -174,10 +236,10 @@ def _published_heads(width):
     return width // HEAD_CHANNELS
 
 
-def _block_numbers(arrays):
-    found = re.findall(r"(?m)^blocks\.(\d+)\.", "\n".join(arrays))
+def _block_numbers(arrays, prefix="blocks"):
+    found = re.findall(rf"(?m)^{prefix}\.(\d+)\.", "\n".join(arrays))
     if not found:
-        raise UserError("the weights have no blocks")
+        raise UserError(f"the weights have no {prefix}")
     return found
 
 

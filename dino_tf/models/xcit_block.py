@@ -206,7 +206,7 @@ class XCABlock(keras.layers.Layer):
         self.norm1 = LayerNorm(name="norm1")
         self.attn = CrossCovarianceAttention(dim, num_heads, name="attn", dtype=policy)
         self.norm2 = LayerNorm(name="norm2")
-        self.mlp = Mlp(dim, int(dim * mlp_ratio), name="mlp", dtype=policy)
+        self.mlp = Mlp(dim, round(dim * mlp_ratio), name="mlp", dtype=policy)
         self.norm3 = LayerNorm(name="norm3")
         self.local_mp = LocalPatchInteraction(dim, name="local_mp", dtype=policy)
 
@@ -244,7 +244,7 @@ class ClassAttentionBlock(keras.layers.Layer):
         self.norm1 = LayerNorm(name="norm1")
         self.attn = Attention(dim, num_heads, name="attn", dtype=policy)
         self.norm2 = LayerNorm(name="norm2")
-        self.mlp = Mlp(dim, int(dim * mlp_ratio), name="mlp", dtype=policy)
+        self.mlp = Mlp(dim, round(dim * mlp_ratio), name="mlp", dtype=policy)
 
     def build(self, input_shape):
         self.gamma1, self.gamma2 = _layer_scales(self, 2)

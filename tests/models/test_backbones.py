@@ -10,6 +10,8 @@ from dino_tf.loss import DINOLoss
 from dino_tf.models.backbones import create_backbone
 from dino_tf.models.head import DINOHead
 from dino_tf.models.loading import load_backbone
+from dino_tf.models.resnet import ResNet
+from dino_tf.models.xcit import XCiT
 
 TINY = {"embed_dim": 12, "depth": 2, "num_heads": 2, "patch_size": 8, "image_size": 16}
 
@@ -45,6 +47,16 @@ def test_sizes_by_name(arch, sizes):
     assert backbone.built
 
 
+def test_other_networks_by_name():
+    xcit = create_backbone("xcit_small_12", 8, (32, 40), depth=1, cls_attn_layers=1)
+    assert isinstance(xcit, XCiT)
+    assert (xcit.embed_dim, xcit.depth, xcit.patch_size) == (384, 1, 8)
+    assert create_backbone("xcit_medium_24", depth=1).patch_size == 16
+    resnet = create_backbone("resnet50", image_size=33, stages=(1, 1), width=8)
+    assert isinstance(resnet, ResNet)
+    assert (resnet.embed_dim, resnet.patch_size) == (64, 8)
+
+
 def test_arguments_replace_those_of_the_name():
     backbone = create_backbone("vit_base", 8, (16, 24), embed_dim=24, depth=1)
     assert (backbone.embed_dim, backbone.depth, backbone.num_heads) == (24, 1, 12)
@@ -57,7 +69,10 @@ def test_arguments_replace_those_of_the_name():
     ("arguments", "message"),
     [
         (("vit_smal",), "unknown architecture 'vit_smal'; nearest is 'vit_small'"),
-        (("resnet50",), "known are vit_tiny, vit_small, vit_base, vit_large"),
+        (("xcit_smal_12",), "nearest is 'xcit_small_12'"),
+        (("resnet_50",), "nearest is 'resnet50'.*known are vit_tiny, .*, resnet50"),
+        (("resnet50", 16), "patch_size: got 16; resnet50 takes stages, width"),
+        (("xcit_small_12", 14), "patch_size=14: expected 8 or 16"),
         (("vit_tiny", 16, 100), "image size 100 x 100"),
         (("vit_tiny", 0), "patch_size=0"),
     ],
@@ -93,6 +108,7 @@ def test_untrained_backbones():
     assert (backbone.embed_dim, backbone.patch_size) == (192, 8)
     assert load_backbone("random:vit_tiny").patch_size == 16
     assert load_backbone("random:vit_tiny/32", num_heads=6).num_heads == 6
+    assert load_backbone("random:resnet50").patch_size == 32
 
 
 @pytest.mark.parametrize(
@@ -117,6 +133,7 @@ def test_files_without_a_backbone(run, source, message):
         ("random:vit_huge/8", "unknown architecture 'vit_huge'"),
         ("random:vit_tiny/15", "image size 224 x 224"),
         ("random:vit_tiny/0", "patch_size=0"),
+        ("random:resnet50/16", "patch_size: got 16; resnet50 takes"),
     ],
 )
 def test_wrong_random_sources(source, message):

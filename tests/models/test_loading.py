@@ -68,6 +68,100 @@ def test_other_programs_networks(name, others, tmp_path):
     assert count
 
 
+def pieces(data, key):
+    """{published name: float32 array} of one flat array."""
+    shapes = json.loads(str(data[f"{key}/shapes"]))
+    sizes = [int(np.prod(shape)) for shape in shapes.values()]
+    flat = np.split(data[key].astype("float32"), np.cumsum(sizes)[:-1])
+    pairs = zip(shapes.items(), flat, strict=True)
+    return {name: piece.reshape(shape) for (name, shape), piece in pairs}
+
+
+def other_network(request, file, key):
+    """Arrays of a network of `file`, and its features of the first case."""
+    data = np.load(request.path.parent / "data" / file)
+    image = data[f"{key}/case0/image"].astype("float32") / 32.0
+    return pieces(data, f"{key}/weights"), image, data[f"{key}/case0/cls"]
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "expected"),
+    [
+        (
+            "xcit.npz",
+            "p16",
+            {
+                "embed_dim": 16,
+                "depth": 1,
+                "num_heads": 4,
+                "patch_size": 16,
+                "mlp_ratio": 4.0,
+                "cls_attn_layers": 2,
+            },
+        ),
+        ("xcit.npz", "p8", {"depth": 2, "num_heads": 2, "patch_size": 8}),
+        ("resnet.npz", "w3", {"stages": (1, 2, 1, 1), "width": 3, "embed_dim": 96}),
+        ("resnet.npz", "w2", {"stages": (2, 1, 1, 2), "width": 2, "embed_dim": 64}),
+    ],
+)
+def test_xcit_and_resnet_are_recognised(file, key, expected, request, tmp_path):
+    named, image, features = other_network(request, file, key)
+    backbone = load_backbone(write(tmp_path / "w.safetensors", named))
+    for name, value in expected.items():
+        assert getattr(backbone, name) == value, name
+    np.testing.assert_allclose(backbone(image), features, rtol=1e-5, atol=1e-5)
+
+
+def test_a_checkpoint_of_a_resnet(request, tmp_path):
+    named, image, features = other_network(request, "resnet.npz", "w3")
+    checkpoint = {f"module.backbone.{k}": v for k, v in named.items()}
+    checkpoint["module.backbone.bn1.num_batches_tracked"] = np.array(7)
+    head = DINOHead(16, hidden_dim=8, bottleneck_dim=4)
+    head.build((None, 96))
+    head = published_weights(head)
+    checkpoint |= {f"module.head.{k}": v for k, v in head.items()}
+    file = write(tmp_path / "w.safetensors", checkpoint)
+    np.testing.assert_allclose(load_backbone(file)(image), features, rtol=1e-5)
+    assert head_of(read_weights(file)).out_dim == 16
+
+
+def test_a_classifier_of_a_resnet_is_left_out(request, tmp_path):
+    named, image, features = other_network(request, "resnet.npz", "w2")
+    named |= {"fc.weight": np.ones((5, 64), "float32"), "fc.bias": np.ones(5)}
+    backbone = load_backbone(write(tmp_path / "w.safetensors", named))
+    np.testing.assert_allclose(backbone(image), features, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "changes", "heads", "message"),
+    [
+        ("xcit.npz", "p16", {}, 2, "has 4 heads; asked for were 2"),
+        ("resnet.npz", "w3", {}, 2, "a ResNet has no heads; asked for were 2"),
+        ("resnet.npz", "w3", {"bn1.weight": None}, None, r"1 missing \(bn1.weight\)"),
+        ("resnet.npz", "w3", {"conv1.weight": np.ones(3)}, None, r"has shape \(3,\)"),
+        ("resnet.npz", "w3", {"layer1.0.conv3.weight": None}, None, "no network that"),
+        ("resnet.npz", "w3", {"layer6.0.bn1.bias": np.ones(3)}, None, "unexpected"),
+        ("xcit.npz", "p8", {"norm.bias": None}, None, r"1 missing \(norm.bias\)"),
+        (
+            "xcit.npz",
+            "p8",
+            {"patch_embed.proj.4.0.weight": None},
+            None,
+            "has 2 convolutions; expected 3 or 4",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    file, key, changes, heads, message, request, tmp_path
+):
+    named = {**other_network(request, file, key)[0], **changes}
+    named = {k: v for k, v in named.items() if v is not None}
+    path = write(tmp_path / "w.safetensors", named)
+    with pytest.raises(UserError, match=message) as caught:
+        load_backbone(path, num_heads=heads)
+    assert "w.safetensors" in str(caught.value) and "\n" not in str(caught.value)
+
+
 @pytest.fixture(scope="module")
 def arrays(tiny):
     return published_weights(tiny)

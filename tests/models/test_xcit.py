@@ -11,8 +11,8 @@ import tensorflow as tf
 from dino_tf.dino import DINO
 from dino_tf.errors import UserError
 from dino_tf.loss import DINOLoss
-from dino_tf.models.backbones import load_backbone
 from dino_tf.models.head import DINOHead
+from dino_tf.models.loading import load_backbone
 from dino_tf.models.weights import (
     assign_published,
     published_name,
