@@ -10,7 +10,16 @@ from dino_tf.transforms.image import IMAGENET_MEAN, IMAGENET_STD, try_decode
 from dino_tf.visualize.attention import write_attention
 
 
-def attend(paths, weights, out=None, size=480, keep_mass=0.6, say=print):
+def attend(
+    paths,
+    weights,
+    out=None,
+    size=480,
+    keep_mass=0.6,
+    num_heads=None,
+    part=None,
+    say=print,
+):
     """Writes the attention sheet and single pictures of each photo.
 
     Args:
@@ -20,6 +29,8 @@ def attend(paths, weights, out=None, size=480, keep_mass=0.6, say=print):
             as `weights`, else `result/attend`.
         size: Shorter side of the photo for the network, in pixels.
         keep_mass: Share of the attention that the mask keeps, in (0, 1].
+        num_heads: Attention heads; see `load_backbone`.
+        part: "student" or "teacher"; see `load_backbone`.
         say: Function that shows a line to the person.
 
     Returns:
@@ -29,7 +40,7 @@ def attend(paths, weights, out=None, size=480, keep_mass=0.6, say=print):
         UserError: For missing paths, no readable photo, or wrong numbers.
     """
     photos = list_photos(paths)
-    backbone = load_backbone(weights)
+    backbone = load_backbone(weights, num_heads, part)
     out = pathlib.Path(out) if out else _default_out(weights)
     _spare_originals(photos, out)
     mean, std = _pixel_statistics(weights)

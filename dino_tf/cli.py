@@ -31,7 +31,19 @@ ARGUMENTS = {
             "type": str,
             "required": True,
             "metavar": "SRC",
-            "help": "a run folder, a weights file, or random:vit_small/16",
+            "help": "a run folder, a .keras, .pth or .safetensors file, a published "
+            "name such as dino_vits16, hf://OWNER/NAME, or random:vit_small/16",
+        },
+        "--num-heads": {
+            "type": int,
+            "metavar": "N",
+            "help": "attention heads, which no .pth or .safetensors tells; else one "
+            "for 64 channels",
+        },
+        "--part": {
+            "type": str,
+            "metavar": "PART",
+            "help": "student or teacher of a training checkpoint; else the teacher",
         },
         "--out": {
             "type": str,
@@ -71,6 +83,7 @@ examples:
   main.py --preset quickstart            a few minutes on two CPU cores
   main.py --data photos/ --run.epochs 50     your own folder of photos
   main.py train --help                   every setting, with advice
+  main.py --data photos/ --init dino_vits16  go on from the published weights
   main.py attend photos/ --weights result/quickstart-scenes
 
 Settings come from the defaults, then the preset, then --config files, then the
@@ -202,7 +215,15 @@ def _train(parsed):
 def _attend(parsed):
     from dino_tf.attend import attend
 
-    attend(parsed.paths, parsed.weights, parsed.out, parsed.size, parsed.keep_mass)
+    attend(
+        parsed.paths,
+        parsed.weights,
+        parsed.out,
+        parsed.size,
+        parsed.keep_mass,
+        num_heads=parsed.num_heads,
+        part=parsed.part,
+    )
     return 0
 
 

@@ -150,11 +150,13 @@ class DINO(keras.Model):
         loss, gradients, batch_center = compute(
             views["global"], views["local"], step, self._loss_scale()
         )
-        gradients = self._clip(mean_over_replicas(gradients))
-        self._update_student(gradients, step)
-        self.dino_loss.update_center(batch_center)
-        self._update_teacher(step)
-        self.loss_tracker.update_state(loss)
+        # Nothing may be counted when the stream ends in the place of a batch.
+        with tf.control_dependencies([loss]):
+            gradients = self._clip(mean_over_replicas(gradients))
+            self._update_student(gradients, step)
+            self.dino_loss.update_center(batch_center)
+            self._update_teacher(step)
+            self.loss_tracker.update_state(loss)
         return self.get_metrics_result()
 
     def test_step(self, data):
@@ -262,17 +264,14 @@ class DINO(keras.Model):
             )
 
     def _update_teacher(self, step):
-        momentum = tf.cast(value_at(self.teacher_momentum, step), "float32")
-        new = 1.0 - momentum
+        new = 1.0 - tf.cast(value_at(self.teacher_momentum, step), "float32")
         students, teachers = self._parameter_pairs()
         update_each_replica(
-            lambda t, s: t.assign(t * momentum + s * new),
-            teachers,
-            students,
+            lambda t, s: t.assign_add((s - t) * new), teachers, students
         )
 
     def _parameter_pairs(self):
-        """Student's trained variables and the teacher's of the same place.
+        """Teacher's variables and the student's trained ones of the same place.
 
         Statistics of batch norms are left out: the teacher gathers its own.
         """
@@ -283,7 +282,7 @@ class DINO(keras.Model):
         ):
             both = zip(student.weights, teacher.weights, strict=True)
             pairs += [(s, t) for s, t in both if s.trainable]
-        return [s for s, _ in pairs], [t for _, t in pairs]
+        return [t for _, t in pairs], [s for s, _ in pairs]
 
     def _clock(self):
         # A copy: the optimizer advances its counter in the middle of the step.

@@ -52,8 +52,10 @@ def prepare(config, say=print):
     if config.preset is None:
         name, reason = recipe.choose_preset(facts, config.data)
         config, why["preset"] = presets.apply_preset(config, name), reason
-    initial = read_initial(config.init) if config.init else None
-    if initial:
+    initial = None
+    if config.init:
+        asked = "model.num_heads" in config.given
+        initial = read_initial(config.init, config.model.num_heads if asked else None)
         config, followed = fit_config(config, initial)
         why |= followed
     config, reasons = recipe.resolve(config, facts)

@@ -290,3 +290,13 @@ def test_wrong_arguments(arguments, message):
         arguments = {"loss": DINOLoss(16)}
     with pytest.raises(ValueError, match=message):
         DINO(tiny_vit(), DINOHead(32, 24, 16), **arguments)
+
+
+def test_the_end_of_a_stream_counts_nothing():
+    model = tiny_model()
+    model.compile(optimizer=scheduled())
+    # Filtered, so that nobody knows how many batches come.
+    stream = views(steps=2).filter(lambda batch: True)
+    model.fit(stream, epochs=2, verbose=0, shuffle=False)
+    assert int(model.optimizer.iterations.numpy()) == 4
+    assert float(model.loss_tracker.count) == 2

@@ -52,7 +52,7 @@ def key_of(value):
     flat = value if type(value) is tuple else (value,)
     plain = (str, int, float, bool, bytes, complex, type(None), np.number, np.bool_)
     if len(flat) > 64 or not all(isinstance(part, plain) for part in flat):
-        raise Refused(f"it has a {type(value).__name__} as a key of a dictionary")
+        raise Refused(f"a key of a dictionary is of the type {type(value).__name__}")
     return value
 
 
@@ -128,8 +128,8 @@ def _complex(reader, real, imag):
 
 
 def _device(reader, kind, index=None):
-    if type(kind) is not str:
-        raise Damaged("a device has no name")
+    if type(kind) is not str or len(kind) > 80:
+        raise Damaged("a device has no short name")
     return kind if index is None else f"{kind}:{index:d}"
 
 
@@ -216,7 +216,8 @@ def set_state(reader, target, state):
         target.flags.writeable = False
     # PyTorch hangs the versions of modules (`_metadata`) on a state dict: of no use.
     elif type(target) is not collections.OrderedDict:
-        raise Refused(f"it sets attributes of a {type(target).__name__}")
+        what = target.name if type(target) is Known else type(target).__name__
+        raise Refused(f"it sets attributes of '{what}'")
 
 
 # Types of elements, by PyTorch's names; None for those that NumPy does not have.

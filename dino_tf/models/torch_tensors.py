@@ -16,6 +16,10 @@ class Refused(ValueError):
     """A file asks for something that no file of weights needs."""
 
 
+# What a file may take from memory: so many times its length, and this for small ones.
+LENGTHS, LEAST = 16, 2**28
+
+
 class Budget:
     """Bytes that reading one file may take from memory beyond the file itself.
 
@@ -25,7 +29,7 @@ class Budget:
     """
 
     def __init__(self, file_bytes):
-        self.left = 16 * file_bytes + 2**28
+        self.left = LENGTHS * file_bytes + LEAST
 
     def spend(self, count):
         """Takes `count` bytes.
@@ -97,7 +101,8 @@ def tensor_view(budget, storage, offset, size, stride, dtype=None):
     """
     if storage is UNREAD:
         return UNREAD
-    if type(storage) is not np.ndarray or storage.ndim != 1:
+    is_row = type(storage) is np.ndarray and storage.ndim == 1
+    if not is_row or not storage.flags.c_contiguous:
         raise Damaged("a tensor has no storage")
     dtype = dtype or storage.dtype
     (offset,), size, stride = map(whole_numbers, ((offset,), size, stride))

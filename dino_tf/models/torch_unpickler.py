@@ -22,6 +22,10 @@ _LITERALS = set(
 )
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _EMPTY = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_SET": set}
+# Bytes of memory that operations of one or few bytes can take.
+_COSTS = {"EMPTY_LIST": 64, "EMPTY_DICT": 64, "EMPTY_SET": 216, "FROZENSET": 216}
+_COSTS |= {"MARK": 64, "MEMOIZE": 100, "PUT": 100, "BINPUT": 100, "LONG_BINPUT": 100}
+_COSTS |= {"REDUCE": 400, "NEWOBJ": 400}
 _MOST_NESTED, _MOST_ITEMS = 100, 2**24
 # What Python raises where a file makes no sense.
 WRONG = (
@@ -108,6 +112,7 @@ class _Machine:
         self.hollow = {}
 
     def step(self, name, argument):
+        self.budget.spend(_COSTS.get(name, 0))
         if name in _LITERALS:
             if type(argument) is int and argument.bit_length() > 4096:
                 raise Refused("it has an integer of more than 4096 bits")

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from dino_tf.errors import UserError
+from dino_tf.models import torch_tensors
 from dino_tf.models.torch_file import is_torch_file, read_torch_file
 
 MAGIC = 0x1950A86A20F9469CFC6C
@@ -82,7 +83,7 @@ def zip_bytes(operations, storages=(), folder="archive", more=(), pack=0, stop=b
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", pack) as archive:
         archive.writestr(f"{folder}/data.pkl", b"\x80\x02" + operations + stop)
-        for name, data in dict(more).items():
+        for name, data in {"version": "3", **dict(more)}.items():
             archive.writestr(f"{folder}/{name}", data)
         for key, array in enumerate(storages):
             archive.writestr(f"{folder}/data/{key}", array.tobytes())
@@ -203,6 +204,7 @@ def test_views(read, form, size, stride, offset, expected):
     array = np.arange(12, dtype=np.float32)
     found = read(file_bytes(form, array, size, stride, offset))["w"]
     np.testing.assert_array_equal(found, np.array(expected, np.float32))
+    assert found.dtype == np.float32 and not found.flags.writeable
 
 
 @pytest.mark.parametrize("pack", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
@@ -210,7 +212,7 @@ def test_views(read, form, size, stride, offset, expected):
 def test_zip_archives_of_any_folder_packed_or_not(read, pack, folder):
     array = np.arange(1000, dtype=np.float32)
     made = table(w=tensor(stored("0", 1000), (10, 100), (100, 1)))
-    more = {"byteorder": "little", "version": "3", ".data/serialization_id": "1"}
+    more = {"byteorder": "little", ".data/serialization_id": "1"}
     found = read(zip_bytes(made, [array], folder, more, pack))["w"]
     np.testing.assert_array_equal(found, array.reshape(10, 100))
 
@@ -453,11 +455,17 @@ NESTED = plain(()) + b"\x85" * 200
         (named("torch.float32") + plain(()) + b"R", "calls a value"),
         (plain("print") + plain(()) + b"R", "calls a value"),
         (ORDERED + plain(()) + b"R", "calls a value"),
-        (named("argparse.Namespace") + plain({"f": 1}) + b"b", "attributes of a Known"),
-        (named("numpy.ndarray") + plain({"f": 1}) + b"b", "attributes of a Known"),
-        (plain([]) + plain({"f": 1}) + b"b", "attributes of a list"),
-        (plain({}) + plain({"f": 1}) + b"b", "attributes of a dict"),
-        (ONE + plain({"f": 1}) + b"b", "attributes of a ndarray"),
+        (
+            named("argparse.Namespace") + plain({"f": 1}) + b"b",
+            "attributes of 'argparse.Namespace'",
+        ),
+        (
+            named("numpy.ndarray") + plain({"f": 1}) + b"b",
+            "attributes of 'numpy.ndarray'",
+        ),
+        (plain([]) + plain({"f": 1}) + b"b", "attributes of 'list'"),
+        (plain({}) + plain({"f": 1}) + b"b", "attributes of 'dict'"),
+        (ONE + plain({"f": 1}) + b"b", "attributes of 'ndarray'"),
         (
             named("argparse.Namespace") + b")\x81" + plain((None, {"a": 1})) + b"b",
             "Namespace has no names",
@@ -517,8 +525,18 @@ def test_operations_that_are_refused(refused, made, words):
         ((1,) * 70, (1,) * 70, 0),
     ],
 )
-def test_tensors_see_nothing_beyond_their_storage(refused, form, size, stride, offset):
+def test_tensors_of_false_sizes(refused, form, size, stride, offset):
     refused(file_bytes(form, np.zeros(4, np.float32), size, stride, offset))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize(
+    ("size", "stride", "offset"),
+    [((5,), (1,), 0), ((1,), (1,), 4), ((2, 3), (3, 1), 0), ((2, 2), (1, 3), 0)],
+)
+def test_tensors_see_nothing_beyond_their_storage(refused, form, size, stride, offset):
+    data = file_bytes(form, np.zeros(4, np.float32), size, stride, offset)
+    assert "beyond its storage" in refused(data)
 
 
 @pytest.mark.parametrize(
@@ -568,39 +586,109 @@ def test_parts_of_storages_stay_inside(refused, view):
     refused(stream_bytes(made, [np.zeros(4, np.float32)]))
 
 
+def bomb(count, setup, *group):
+    """A tuple of what a group of operations gives, many times over."""
+    return setup + b"(" + b"".join(group) * count + b"t"
+
+
+ENCODE, ORDER = named("_codecs.encode"), named("collections.OrderedDict")
+
+
 @pytest.mark.parametrize(
     "made",
     [
-        plain("x" * 2**20) + b"q\1" + b"(" + (
-            named("_codecs.encode") + b"h\1" + plain("latin1") + b"\x86R"
-        ) * 400 + b"t",
-        plain([(0, 0)] * 2**17) + b"q\1" + b"(" + (
-            named("collections.OrderedDict") + b"h\1\x85R"
-        ) * 40 + b"t",
+        bomb(
+            400, plain("x" * 2**16) + b"q\1", ENCODE, b"h\1", plain("latin1"), b"\x86R"
+        ),
+        bomb(40, plain([(0, 0)] * 2**12) + b"q\1", ORDER, b"h\1\x85R"),
+        bomb(40, plain([0] * 2**12) + b"q\1", named("builtins.set"), b"h\1\x85R"),
+        bomb(20_000, ORDER + b"q\1", b"h\1)R"),
+        bomb(20_000, b"", b"\x8f"),
+        b"(" * 40_000,
+        plain(()) + b"\x94" * 20_000,
+        tensor(stored("0", 4), (2**20,), (0,)),
     ],
-    ids=["bytes", "dictionaries"],
-)  # fmt: skip
-def test_copies_of_copies_are_refused(refused, made):
-    assert "many times its own length" in refused(zip_bytes(made))
+    ids="bytes dictionaries sets made empty marks memo repeated".split(),
+)
+def test_memory_bombs_are_refused(refused, made, monkeypatch):
+    monkeypatch.setattr(torch_tensors, "LEAST", 2**20)
+    data = zip_bytes(made, [np.zeros(4, np.float32)])
+    assert "many times its own length" in refused(data)
 
 
-def test_deflate_bombs_are_refused(refused):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        archive.writestr("a/data.pkl", whole(stored("0", 3 * 2**26)))
-        with archive.open("a/data/0", "w") as record:
-            for _ in range(3 * 2**8):
-                record.write(bytes(2**20))
-    assert len(buffer.getvalue()) < 2**23
-    assert "many times its own length" in refused(buffer.getvalue())
+def test_deflate_bombs_are_refused(refused, monkeypatch):
+    monkeypatch.setattr(torch_tensors, "LEAST", 2**20)
+    array = np.zeros(2**19, np.float32)
+    data = zip_bytes(stored("0", 2**19), [array], pack=zipfile.ZIP_DEFLATED)
+    assert len(data) < 2**12
+    assert "many times its own length" in refused(data)
 
 
-def test_records_that_inflate_to_more_than_they_say(refused):
-    data = zip_bytes(stored("0", 1), [np.zeros(9)], pack=zipfile.ZIP_DEFLATED)
+@pytest.mark.parametrize("count", [1, 100])
+def test_records_that_inflate_to_other_lengths_than_they_say(refused, count):
+    array = np.zeros(9, np.float32)
+    data = zip_bytes(stored("0", count), [array], pack=zipfile.ZIP_DEFLATED)
     at = data.rindex(b"PK\x01\x02")
-    assert struct.unpack_from("<I", data, at + 24) == (72,)
-    false = data[: at + 24] + struct.pack("<I", 4) + data[at + 28 :]
-    assert "length" in refused(false)
+    assert struct.unpack_from("<I", data, at + 24) == (36,)
+    false = data[: at + 24] + struct.pack("<I", 4 * count) + data[at + 28 :]
+    assert "'archive/data/0' has not the length" in refused(false)
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "words"),
+    [(8, 1, "encrypted"), (42, 3, "no record"), (42, 2**31, "ends before")],
+)
+def test_wrong_tables_of_zip_archives(refused, at, value, words):
+    data = bytearray(zip_bytes(plain(1)))
+    where = data.index(b"PK\x01\x02") + at
+    data[where : where + 4] = struct.pack("<I", value)
+    assert words in refused(bytes(data))
+
+
+@pytest.mark.parametrize("count", [2, 8])
+def test_two_claims_of_one_storage(refused, count):
+    one, two = (stored("0", n, tail=b"N") for n in (4, count))
+    array = np.zeros(4, np.float32)
+    assert "has not the length" in refused(stream_bytes(tuple_of(one, two), [array]))
+    one, two = (stored("0", n) for n in (4, count))
+    assert "has not the length" in refused(zip_bytes(tuple_of(one, two), [array]))
+
+
+def test_streams_of_another_protocol(refused):
+    data = stream_bytes(plain(1)).replace(plain(1001), plain(1002))
+    assert "protocol is not 1001" in refused(data)
+
+
+@pytest.mark.parametrize(
+    ("member", "old", "new", "words"),
+    [
+        ("tensors", struct.pack("<ii", 1, 0), struct.pack("<ii", -1, 0), "dimensions"),
+        ("tensors", struct.pack("<ii", 1, 0), struct.pack("<ii", 99, 0), "dimensions"),
+        ("tensors", plain(9), plain(-9), "negative"),
+        ("storages", struct.pack("<q", 3), struct.pack("<q", -1), "ends before"),
+        ("storages", struct.pack("<q", 3), struct.pack("<q", 2**62), "ends before"),
+        ("pickle", plain("9"), plain("8"), "no tensor"),
+        ("pickle", plain("9"), plain((9,)), "no tensor"),
+    ],
+)
+def test_wrong_tar_archives(refused, member, old, new, words):
+    members = tar_members(np.zeros(3, np.float32), (3,), (1,))
+    assert old in members[member]
+    members[member] = members[member].replace(old, new, 1)
+    assert words in refused(tar_of(members))
+
+
+def test_members_of_tar_archives_stay_apart(refused):
+    members = tar_members(np.zeros(2000, np.float32), (3,), (1,))
+    data = bytearray(tar_of(members))
+    at = data.index(b"storages\0" + bytes(90))
+    size = len(members["storages"])
+    assert int(data[at + 124 : at + 135], 8) == size
+    # The next header is found in the middle of the storage, in place of zeros.
+    data[at + 124 : at + 135] = b"%011o" % 512
+    data[at + 1024 : at + 1536] = tarfile.TarInfo("other").tobuf()
+    data[at + 1024 + 124 : at + 1024 + 135] = b"%011o" % (size - 1024)
+    assert "runs into the next" in refused(bytes(data))
 
 
 # ---- what is refused: other files, damaged ones

@@ -1,0 +1,130 @@
+"""Runs that start from weights."""
+
+import keras
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from dino_tf.assemble import build_model
+from dino_tf.config import Config
+from dino_tf.errors import UserError
+from dino_tf.initial import fit_config, read_initial
+from dino_tf.models.backbones import create_backbone
+from dino_tf.models.weights import published_weights
+from dino_tf.recipe import Facts, resolve
+from dino_tf.training import train
+
+FULL = "reference/data/checkpoint_full.pth"
+WIDTH, DEPTH = 192, 1
+
+
+@pytest.fixture
+def small(tmp_path):
+    """`.safetensors` of a ViT of one block, with a table of 3 x 3 patches."""
+    keras.utils.set_random_seed(4)
+    backbone = create_backbone("vit_tiny", 8, 24, depth=DEPTH)
+    arrays = published_weights(backbone)
+    arrays = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
+    save_file(arrays, tmp_path / "small.safetensors")
+    return tmp_path / "small.safetensors", arrays
+
+
+def config_of(**changes):
+    values = {
+        "data": "scenes:40",
+        "preset": "quickstart",
+        "pipeline.batch_size": 8,
+        "pipeline.workers": 1,
+        "views.num_local": 1,
+        "run.epochs": 1,
+        "run.attention_photos": 1,
+        "run.attention_size": 32,
+        "run.tensorboard": False,
+        "views.global_size": 32,
+        "views.local_size": 16,
+        "run.eval_size": 32,
+    }
+    changes = {key.replace("__", "."): value for key, value in changes.items()}
+    return Config.from_dict({**values, **changes})
+
+
+def test_the_network_follows_the_weights(small):
+    config, reasons = fit_config(config_of(), read_initial(small[0]))
+    assert (config.model.patch_size, config.model.image_size) == (8, 24)
+    assert (config.model.embed_dim, config.model.depth) == (192, 1)
+    assert reasons["model.patch_size"] == f"that of {small[0]}"
+
+
+def test_whoever_asks_for_another_network_is_told(small):
+    config = config_of(model__patch_size=16)
+    with pytest.raises(UserError, match="patch_size: got 16, allowed: 8, as in --init"):
+        fit_config(config, read_initial(small[0]))
+    config, _ = fit_config(config_of(model__patch_size=8), read_initial(small[0]))
+    assert config.model.patch_size == 8
+
+
+def test_a_run_begins_with_the_weights(small, tmp_path):
+    said = []
+    config = config_of(
+        init=str(small[0]), optimizer__lr=1e-12, optimizer__min_lr=0.0,
+            head__hidden_dim=16,
+        run__result_dir=str(tmp_path / "result"),
+    )  # fmt: skip
+    run = train(config, said.append)
+    assert f"starting from {small[0]}: the backbone" in said
+    for network in (run.model.student_backbone, run.model.teacher_backbone):
+        for name, array in published_weights(network).items():
+            np.testing.assert_allclose(array, small[1][name], atol=1e-6, err_msg=name)
+    trained, initial = (
+        run.summary[f"{start}knn/top1_k10"] for start in ("", "initial/")
+    )
+    assert trained == initial
+    assert "(initial network" in said[-1]
+    assert Config.from_yaml(run.path / "config.yaml").init == str(small[0])
+
+
+def test_a_published_checkpoint_goes_on(request):
+    file = request.path.parent / FULL
+    initial = read_initial(file, num_heads=3)
+    assert "with their heads, and the center" in initial.describe()
+    config, reasons = fit_config(config_of(), initial)
+    assert config.head.out_dim == initial.student_head.out_dim
+    assert "head.out_dim" in reasons
+    config, _ = resolve(config, Facts(num_photos=40))
+    model = build_model(config, 5)
+    initial.put_into(model)
+    pairs = (
+        (model.student_backbone, initial.student),
+        (model.teacher_backbone, initial.teacher),
+        (model.student_head, initial.student_head),
+        (model.teacher_head, initial.teacher_head),
+    )
+    for ours, theirs in pairs:
+        for one, two in zip(ours.weights, theirs.weights, strict=True):
+            np.testing.assert_array_equal(one, two)
+    different = [
+        np.abs(a - b).max()
+        for a, b in zip(
+            model.student_backbone.get_weights(),
+            model.teacher_backbone.get_weights(),
+            strict=True,
+        )
+    ]
+    assert max(different) > 0
+    center = np.array(model.dino_loss.center)
+    np.testing.assert_array_equal(center, initial.center)
+
+
+def test_another_head_is_made_when_asked_for(request):
+    initial = read_initial(request.path.parent / FULL, num_heads=3)
+    config, _ = fit_config(config_of(head__out_dim=128), initial)
+    assert config.head.out_dim == 128 and initial.student_head is None
+    assert initial.describe().endswith("the backbone")
+
+
+def test_networks_that_are_only_looked_at():
+    backbone = create_backbone("vit_tiny", 8, 16, depth=1, layer_scale=0.1)
+    from dino_tf.initial import Initial
+
+    with pytest.raises(UserError, match="looked at and evaluated, not trained"):
+        fit_config(config_of(), Initial("x", backbone, backbone))
