@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from dino_tf.config import Config
 from dino_tf.errors import UserError
-from dino_tf.initial import fit_config, read_initial
 from dino_tf.models.backbones import create_backbone
 from dino_tf.models.head import DINOHead
 from dino_tf.models.loading import head_of, load_backbone
@@ -217,26 +215,6 @@ def test_damaged_dinov3(name, changes, heads, message, dinov3, tmp_path):
     with pytest.raises(UserError, match=message) as caught:
         load_backbone(write(tmp_path / "w.safetensors", named), heads)
     assert "w.safetensors" in str(caught.value) and "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("changes", [{"rope_periods": (1.0,)}, {"norm_epsilon": 1e-5}])
-def test_what_sets_dinov3_apart_is_not_trained_further(changes, tmp_path):
-    sizes = {"embed_dim": 8, "depth": 1, "num_heads": 2, "patch_size": 8}
-    for extra in ({}, changes):
-        create_backbone("vit_tiny", **sizes, **extra).save(tmp_path / "b.keras")
-        initial = read_initial(tmp_path / "b.keras")
-        if not extra:
-            config, _ = fit_config(Config(), initial)
-            assert config.model.embed_dim == 8
-            continue
-        with pytest.raises(UserError, match="rotary positions .* not trained further"):
-            fit_config(Config(), initial)
-
-
-def test_dinov3_is_not_trained_further(dinov3, tmp_path):
-    file = write(tmp_path / "w.safetensors", dinov3[0]["official"][0])
-    with pytest.raises(UserError, match="rotary positions .* not trained further"):
-        fit_config(Config(), read_initial(file))
 
 
 @pytest.fixture(scope="module")
