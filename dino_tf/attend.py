@@ -43,7 +43,7 @@ def attend(
     backbone = load_backbone(weights, num_heads, part)
     out = pathlib.Path(out) if out else _default_out(weights)
     _spare_originals(photos, out)
-    mean, std = _pixel_statistics(weights)
+    mean, std = pixel_statistics(weights)
     sheets, bad = [], []
     for number, (path, stem) in enumerate(photos, 1):
         image, reason = try_decode(path.read_bytes)
@@ -104,7 +104,7 @@ def _spare_originals(photos, out):
             )
 
 
-def _pixel_statistics(weights):
+def pixel_statistics(weights):
     """Mean and deviation that a run was trained with; else those of ImageNet."""
     file = pathlib.Path(str(weights)) / "config.yaml"
     if not file.is_file():

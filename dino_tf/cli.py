@@ -1,4 +1,4 @@
-"""The command line: `main.py [train | attend | data | presets] ...`.
+"""The command line: `main.py [train | attend | export | data | presets] ...`.
 
 Nothing here imports TensorFlow before a command needs it, so that help and mistakes
 are answered at once.
@@ -14,81 +14,9 @@ from collections import Counter
 import jsonargparse
 
 from dino_tf import checks, presets, settings
+from dino_tf.commands import ARGUMENTS, COMMANDS, EXAMPLES
 from dino_tf.config import FIELDS, Config
-from dino_tf.errors import Diverged, UserError
-
-COMMANDS = {
-    "train": "train on photos, then draw what the network attends to (the default)",
-    "attend": "draw what trained weights attend to in photos",
-    "data": "download a data set, or look into one",
-    "presets": "list the presets",
-}
-# Arguments of the commands other than train, as jsonargparse takes them.
-ARGUMENTS = {
-    "attend": {
-        "paths": {"nargs": "+", "metavar": "PATH", "help": "photos or folders"},
-        "--weights": {
-            "type": str,
-            "required": True,
-            "metavar": "SRC",
-            "help": "a run folder, a .keras, .pth or .safetensors file, a published "
-            "name such as dino_vits16, hf://OWNER/NAME, or random:vit_small/16",
-        },
-        "--num-heads": {
-            "type": int,
-            "metavar": "N",
-            "help": "attention heads, which no .pth or .safetensors tells; else one "
-            "for 64 channels",
-        },
-        "--part": {
-            "type": str,
-            "metavar": "PART",
-            "help": "student or teacher of a training checkpoint; else the teacher",
-        },
-        "--out": {
-            "type": str,
-            "metavar": "DIR",
-            "help": "folder for the pictures; else attend/ of the run, or "
-            "result/attend",
-        },
-        "--size": {
-            "type": int,
-            "default": 480,
-            "help": "shorter side given to the network, in pixels",
-        },
-        "--keep-mass": {
-            "type": float,
-            "default": 0.6,
-            "help": "share of the attention that the mask keeps",
-        },
-    },
-    "data.get": {
-        "name": {"metavar": "NAME", "help": "voc2007 or voc2012"},
-        "--data-dir": {
-            "type": str,
-            "default": "data",
-            "metavar": "DIR",
-            "help": "folder that will hold VOCdevkit",
-        },
-    },
-    "data.check": {
-        "spec": {"metavar": "SPEC", "help": "data, as in --data of train"},
-        "--split": {"type": str, "default": "train", "help": "train or test"},
-    },
-    "presets": {},
-}
-EXAMPLES = """\
-examples:
-  main.py                                VOC 2007, the preset by the machine
-  main.py --preset quickstart            a few minutes on two CPU cores
-  main.py --data photos/ --run.epochs 50     your own folder of photos
-  main.py train --help                   every setting, with advice
-  main.py --data photos/ --init dino_vits16  go on from the published weights
-  main.py attend photos/ --weights result/quickstart-scenes
-
-Settings come from the defaults, then the preset, then --config files, then the
-command line; the later one wins.
-"""
+from dino_tf.errors import Diverged, ExportError, UserError
 
 
 class _Formatter(jsonargparse.DefaultHelpFormatter):
@@ -104,13 +32,16 @@ def main(argv=None):
         argv: arguments without the program's name; None takes those of the process.
 
     Returns:
-        0 when done, 2 for a user's mistake, 3 when training diverged, 130 when
-        interrupted. Anything else that fails raises, which Python ends with 1.
+        0 when done, 1 when an export differs from its source, 2 for a user's mistake,
+        3 when training diverged, 130 when interrupted. Anything else that fails
+        raises, which Python ends with 1.
     """
     try:
         return _run(list(sys.argv[1:] if argv is None else argv))
     except UserError as error:
         return _complain(error, 2)
+    except ExportError as error:
+        return _complain(error, 1)
     except Diverged as error:
         return _complain(error, 3)
     except KeyboardInterrupt:
@@ -135,7 +66,13 @@ def _run(argv):
     # Progress and results are easier to read without the start-up notes.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    run = {"train": _train, "attend": _attend, "data": _data, "presets": _presets}
+    run = {
+        "train": _train,
+        "attend": _attend,
+        "export": _export,
+        "data": _data,
+        "presets": _presets,
+    }
     return run[argv[0]](parsed[argv[0]])
 
 
@@ -144,7 +81,7 @@ def build_parser():
     prog = os.path.basename(sys.argv[0]) or "dino-tf"
     parser = _parser(
         f"{prog} [train] [--preset NAME] [--data SPEC] [--section.key VALUE ...]\n"
-        f"       {prog} {{attend,data,presets}} ...",
+        f"       {prog} {{attend,export,data,presets}} ...",
         description="Self-supervised vision transformers (DINO) from your own photos.",
         epilog=EXAMPLES,
     )
@@ -152,6 +89,11 @@ def build_parser():
     commands.add_subcommand("train", _train_parser(prog), help=COMMANDS["train"])
     attend = _command(f"{prog} attend PATH ... --weights SRC [--out DIR] ...", "attend")
     commands.add_subcommand("attend", attend, help=COMMANDS["attend"])
+    export = _command(
+        f"{prog} export --weights SRC --format FORMAT --out PATH [--size N [N]]",
+        "export",
+    )
+    commands.add_subcommand("export", export, help=COMMANDS["export"])
     data = _parser(f"{prog} data {{get,check}} ...", description=COMMANDS["data"])
     commands.add_subcommand("data", data, help=COMMANDS["data"])
     actions = data.add_subcommands(dest="action", metavar="")
@@ -221,6 +163,20 @@ def _attend(parsed):
         parsed.out,
         parsed.size,
         parsed.keep_mass,
+        num_heads=parsed.num_heads,
+        part=parsed.part,
+    )
+    return 0
+
+
+def _export(parsed):
+    from dino_tf.export import export
+
+    export(
+        parsed.weights,
+        parsed.format,
+        parsed.out,
+        parsed.size,
         num_heads=parsed.num_heads,
         part=parsed.part,
     )

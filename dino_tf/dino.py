@@ -265,9 +265,8 @@ class DINO(keras.Model):
 
     def _update_teacher(self, step):
         new = 1.0 - tf.cast(value_at(self.teacher_momentum, step), "float32")
-        students, teachers = self._parameter_pairs()
         update_each_replica(
-            lambda t, s: t.assign_add((s - t) * new), teachers, students
+            lambda t, s: t.assign_add((s - t) * new), *self._parameter_pairs()
         )
 
     def _parameter_pairs(self):

@@ -8,6 +8,10 @@ class UserError(ValueError):
     """
 
 
+class ExportError(RuntimeError):
+    """An export that does not give what its source gives; the program exits with 1."""
+
+
 class Diverged(RuntimeError):
     """The loss is no longer a finite number; the program exits with 3."""
 

@@ -88,7 +88,7 @@ def test_asked_for_default_is_told_from_silence(trained):
         ("--loss.student_temp 0", "loss.student_temp: got 0.0, allowed: above 0"),
         ("--preset", "--preset: expected one argument"),
         ("--config /none.yaml", "/none.yaml: allowed is a YAML file"),
-        ("trian", "no command 'trian', allowed: train, attend, data, presets"),
+        ("trian", "no command 'trian', allowed: train, attend, export, data, presets"),
         ("train photos", "got 'photos' too much"),
         ("attend photos", "attend: missing are weights"),
         ("attend a --weights b --sise 3", "did you mean --size?"),
@@ -132,10 +132,25 @@ def test_other_errors_are_not_swallowed(monkeypatch):
 
 def test_attend_hands_its_arguments_on(monkeypatch):
     calls = []
-    module = types.SimpleNamespace(attend=lambda *args: calls.append(args))
+    module = types.SimpleNamespace(
+        attend=lambda *args, **named: calls.append((*args, named))
+    )
     monkeypatch.setitem(sys.modules, "dino_tf.attend", module)
     assert cli.main("attend a b --weights w --keep-mass 0.5".split()) == 0
-    assert calls == [(["a", "b"], "w", None, 480, 0.5)]
+    named = {"num_heads": None, "part": None}
+    assert calls == [(["a", "b"], "w", None, 480, 0.5, named)]
+
+
+def test_export_hands_its_arguments_on(monkeypatch):
+    calls = []
+    module = types.SimpleNamespace(
+        export=lambda *args, **named: calls.append((*args, named))
+    )
+    monkeypatch.setitem(sys.modules, "dino_tf.export", module)
+    argv = "export --weights w --format onnx --out o --size 8 16 --num-heads 3"
+    assert cli.main([*argv.split(), "--part", "student"]) == 0
+    named = {"num_heads": 3, "part": "student"}
+    assert calls == [("w", "onnx", "o", [8, 16], named)]
 
 
 def test_presets_are_listed(capsys):
@@ -168,7 +183,9 @@ def test_data_check_counts_classes_and_unreadable_photos(capsys, tmp_path):
     assert "d" in lines[4]
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["train", "--help"], ["attend", "-h"]])
+@pytest.mark.parametrize(
+    "argv", [["--help"], ["train", "--help"], ["attend", "-h"], ["export", "-h"]]
+)
 def test_help_fits_80_columns(capsys, monkeypatch, argv):
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr(sys, "argv", ["main.py"])

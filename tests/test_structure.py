@@ -32,8 +32,8 @@ RANKS = (
         "visualize": "__init__ draw attention",
     },
     {"": "run_folder checkpoint callbacks assemble initial prepare"},
-    {"": "attend training"},
-    {"": "cli"},
+    {"": "attend model_card formats export training"},
+    {"": "commands cli"},
 )
 # It names every public object, and loads each at its first use.
 ROOT = "dino_tf.__init__"
@@ -51,6 +51,8 @@ TENSORFLOW = {
     "dino_tf.workload",
     "dino_tf.evaluate.features",
     "dino_tf.evaluate.discovery",
+    "dino_tf.export",
+    "dino_tf.formats",
 }
 PURE = ("dino_tf.analysis.",)
 CATCH_ALLS = {"utils", "util", "helpers", "helper", "common", "misc"}

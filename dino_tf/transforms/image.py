@@ -182,30 +182,33 @@ def normalize(image, mean=IMAGENET_MEAN, std=IMAGENET_STD):
 
 
 def center_crop(image, size, mean=IMAGENET_MEAN, std=IMAGENET_STD):
-    """Prepare a picture for evaluation: resize, central square, normalise.
+    """Prepare a picture for evaluation: resize, central crop, normalise.
 
-    The shorter side becomes `round(size * 256 / 224)` pixels before the crop.
+    For a square the shorter side becomes `round(size * 256 / 224)` pixels before the
+    crop; for another shape the picture just covers both sides times 256 / 224.
 
     Args:
         image: (H, W, 3), 0..255.
-        size: Side of the square in pixels.
+        size: Side of the square, or (height, width), in pixels.
         mean: Mean of each channel, in 0..1.
         std: Standard deviation of each channel, in 0..1.
 
     Returns:
-        float32 (size, size, 3), normalised.
+        float32 (height, width, 3), normalised.
 
     Reference:
         facebookresearch/dino, eval_knn.py (256 and 224 pixels).
     """
-    shorter = round(size * 256 / 224)
+    size = (size, size) if isinstance(size, int) else tuple(size)
+    tall, wide = (round(side * 256 / 224) for side in size)
     rows, columns = tf.shape(image)[0], tf.shape(image)[1]
-    least = tf.minimum(rows, columns)
-    height, width = shorter * rows // least, shorter * columns // least
+    by_height = tall * columns >= wide * rows
+    height = tf.where(by_height, tall, wide * rows // columns)
+    width = tf.where(by_height, tall * columns // rows, wide)
     resized = resize(image, (height, width))
-    top, left = _half(height - size), _half(width - size)
-    square = resized[top : top + size, left : left + size]
-    return normalize(tf.ensure_shape(square, (size, size, 3)), mean, std)
+    top, left = _half(height - size[0]), _half(width - size[1])
+    crop = resized[top : top + size[0], left : left + size[1]]
+    return normalize(tf.ensure_shape(crop, (*size, 3)), mean, std)
 
 
 def _half(margin):

@@ -111,6 +111,23 @@ def test_center_crop_agrees_with_pillow():
 
 
 @pytest.mark.parametrize(
+    ("size", "resized", "box"),
+    [
+        # 56 * 256 / 224 = 64 and 28 * 256 / 224 = 32: the picture just covers both.
+        ((56, 28), (106, 64), (39, 4, 67, 60)),
+        ((28, 56), (64, 38), (4, 5, 60, 33)),
+    ],
+)
+def test_center_crop_of_another_shape_agrees_with_pillow(size, resized, box):
+    waves = np.sin(np.arange(90 * 150 * 3) / 700.0).reshape(90, 150, 3)
+    picture = np.uint8(127 + 120 * waves)
+    expected = Image.fromarray(picture).resize(resized, Image.BICUBIC).crop(box)
+    ours = image_ops.center_crop(picture, size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    assert ours.shape == (*size, 3)
+    assert np.abs(np.asarray(ours) * 255 - np.asarray(expected)).mean() < 0.5
+
+
+@pytest.mark.parametrize(
     "size, side, expected",
     [
         (48, "shorter", (48, 80)),

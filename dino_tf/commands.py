@@ -1,0 +1,101 @@
+"""The commands of the command line and their arguments, as tables."""
+
+COMMANDS = {
+    "train": "train on photos, then draw what the network attends to (the default)",
+    "attend": "draw what trained weights attend to in photos",
+    "export": "write trained weights for another program, and read them back",
+    "data": "download a data set, or look into one",
+    "presets": "list the presets",
+}
+# Where a network comes from; see `load_backbone`.
+_SOURCE = {
+    "--weights": {
+        "type": str,
+        "required": True,
+        "metavar": "SRC",
+        "help": "a run folder, a .keras, .pth or .safetensors file, a published "
+        "name such as dino_vits16, hf://OWNER/NAME, or random:vit_small/16",
+    },
+    "--num-heads": {
+        "type": int,
+        "metavar": "N",
+        "help": "attention heads, which no .pth or .safetensors tells; else one "
+        "for 64 channels",
+    },
+    "--part": {
+        "type": str,
+        "metavar": "PART",
+        "help": "student or teacher of a training checkpoint; else the teacher",
+    },
+}
+# Arguments of the commands other than train, as jsonargparse takes them.
+ARGUMENTS = {
+    "attend": {
+        "paths": {"nargs": "+", "metavar": "PATH", "help": "photos or folders"},
+        **_SOURCE,
+        "--out": {
+            "type": str,
+            "metavar": "DIR",
+            "help": "folder for the pictures; else attend/ of the run, or "
+            "result/attend",
+        },
+        "--size": {
+            "type": int,
+            "default": 480,
+            "help": "shorter side given to the network, in pixels",
+        },
+        "--keep-mass": {
+            "type": float,
+            "default": 0.6,
+            "help": "share of the attention that the mask keeps",
+        },
+    },
+    "export": {
+        **_SOURCE,
+        "--format": {
+            "type": str,
+            "required": True,
+            "help": "keras, savedmodel, onnx, litert or safetensors",
+        },
+        "--out": {
+            "type": str,
+            "required": True,
+            "metavar": "PATH",
+            "help": "new .keras, .onnx or .tflite file, or new folder (savedmodel, "
+            "safetensors)",
+        },
+        "--size": {
+            "type": int,
+            "nargs": "+",
+            "metavar": "N",
+            "help": "side of the images in pixels, or height and width; else the "
+            "size trained at",
+        },
+    },
+    "data.get": {
+        "name": {"metavar": "NAME", "help": "voc2007 or voc2012"},
+        "--data-dir": {
+            "type": str,
+            "default": "data",
+            "metavar": "DIR",
+            "help": "folder that will hold VOCdevkit",
+        },
+    },
+    "data.check": {
+        "spec": {"metavar": "SPEC", "help": "data, as in --data of train"},
+        "--split": {"type": str, "default": "train", "help": "train or test"},
+    },
+    "presets": {},
+}
+EXAMPLES = """\
+examples:
+  main.py                                VOC 2007, the preset by the machine
+  main.py --preset quickstart            a few minutes on two CPU cores
+  main.py --data photos/ --run.epochs 50     your own folder of photos
+  main.py train --help                   every setting, with advice
+  main.py --data photos/ --init dino_vits16  go on from the published weights
+  main.py attend photos/ --weights result/quickstart-scenes
+
+Settings come from the defaults, then the preset, then --config files, then the
+command line; the later one wins.
+"""
