@@ -124,8 +124,6 @@ def test_another_head_is_made_when_asked_for(request):
 
 def test_networks_that_are_only_looked_at():
     backbone = create_backbone("vit_tiny", 8, 16, depth=1, layer_scale=0.1)
-    from dino_tf.initial import Initial
-
     with pytest.raises(UserError, match="looked at and evaluated, not trained"):
         fit_config(config_of(), Initial("x", backbone, backbone))
 
