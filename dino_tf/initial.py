@@ -12,6 +12,7 @@ import numpy as np
 from dino_tf import settings
 from dino_tf.errors import UserError
 from dino_tf.models.backbones import VITS
+from dino_tf.models.block import LAYER_NORM_EPSILON
 from dino_tf.models.loading import backbone_of, find_file, head_of, load_backbone
 from dino_tf.models.vit import VisionTransformer
 from dino_tf.models.weight_files import read_weights
@@ -137,10 +138,14 @@ def _model_settings(backbone):
     if not isinstance(backbone, VisionTransformer):
         raise UserError(f"a {type(backbone).__name__} cannot be trained from --init")
     other = backbone.gated_mlp or backbone.layer_scale or backbone.mlp_ratio != 4.0
+    other = (
+        other or backbone.rope_periods or backbone.norm_epsilon != LAYER_NORM_EPSILON
+    )
     if other or backbone.image_size[0] != backbone.image_size[1]:
         raise UserError(
-            "a ViT with SwiGLU, LayerScale, another MLP width or a position table "
-            "that is not square can be looked at and evaluated, not trained further"
+            "a ViT with SwiGLU, LayerScale, another MLP width, rotary positions "
+            "(DINOv3), another epsilon of its norms or a position table that is not "
+            "square can be looked at and evaluated, not trained further"
         )
     sizes = (backbone.embed_dim, backbone.depth, backbone.num_heads)
     arch = next((name for name, own in VITS.items() if own == sizes), None)

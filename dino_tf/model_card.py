@@ -4,6 +4,7 @@ import json
 import pathlib
 
 from dino_tf.config import Config
+from dino_tf.models.block import LAYER_NORM_EPSILON
 from dino_tf.models.vit import VisionTransformer
 
 CARD = """\
@@ -183,7 +184,8 @@ def _plain_vit(backbone):
     if not isinstance(backbone, VisionTransformer):
         return False
     own = (backbone.num_registers, backbone.gated_mlp, backbone.position_antialias)
-    return not any(own) and backbone.layer_scale is None
+    kept = backbone.norm_epsilon == LAYER_NORM_EPSILON and not backbone.rope_periods
+    return not any(own) and backbone.layer_scale is None and kept
 
 
 def _loading(backbone):

@@ -16,6 +16,7 @@ from dino_tf import cli
 from dino_tf.errors import ExportError, UserError
 from dino_tf.export import export
 from dino_tf.formats import FORMATS
+from dino_tf.model_card import timm_config
 from dino_tf.models.backbones import create_backbone
 from dino_tf.models.loading import load_backbone
 from dino_tf.transforms.image import center_crop
@@ -433,3 +434,12 @@ def test_command_line_exports(sources, tmp_path, capsys):
     assert lines[0].startswith("safetensors: images (B, H, W, 3) with H and W any mul")
     assert "at 12 x 20, 16 x 16, 24 x 16, 8 x 12, batches" in lines[1]
     assert (out / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("changes", [{"rope_periods": (1.0,)}, {"norm_epsilon": 1e-5}])
+def test_timm_is_not_named_for_what_its_vit_has_not(changes):
+    sizes = {"embed_dim": 8, "depth": 1, "num_heads": 2, "patch_size": 8}
+    statistics = [0.5] * 3, [0.5] * 3
+    assert timm_config(create_backbone("vit_tiny", **sizes), *statistics)
+    other = create_backbone("vit_tiny", **sizes, **changes)
+    assert timm_config(other, *statistics) is None

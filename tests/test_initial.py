@@ -8,7 +8,7 @@ from safetensors.numpy import save_file
 from dino_tf.assemble import build_model
 from dino_tf.config import Config
 from dino_tf.errors import UserError
-from dino_tf.initial import fit_config, read_initial
+from dino_tf.initial import Initial, fit_config, read_initial
 from dino_tf.models.backbones import create_backbone
 from dino_tf.models.weights import published_weights
 from dino_tf.recipe import Facts, resolve
@@ -124,7 +124,16 @@ def test_another_head_is_made_when_asked_for(request):
 
 def test_networks_that_are_only_looked_at():
     backbone = create_backbone("vit_tiny", 8, 16, depth=1, layer_scale=0.1)
-    from dino_tf.initial import Initial
-
     with pytest.raises(UserError, match="looked at and evaluated, not trained"):
         fit_config(config_of(), Initial("x", backbone, backbone))
+
+
+@pytest.mark.parametrize("changes", [{"rope_periods": (1.0,)}, {"norm_epsilon": 1e-5}])
+def test_what_sets_dinov3_apart_is_not_trained_further(changes):
+    sizes = {"embed_dim": 8, "depth": 1, "num_heads": 2, "patch_size": 8}
+    plain = create_backbone("vit_tiny", **sizes)
+    config, _ = fit_config(config_of(), Initial("plain", plain, plain))
+    assert config.model.embed_dim == 8
+    other = create_backbone("vit_tiny", **sizes, **changes)
+    with pytest.raises(UserError, match="rotary positions .* not trained further"):
+        fit_config(config_of(), Initial("other", other, other))

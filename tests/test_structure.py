@@ -20,9 +20,9 @@ RANKS = (
         "datasets": "source archive voc_archives folder voc tfds species habitats "
         "scenes __init__",
         "transforms": "__init__ image augment multicrop",
-        "models": "__init__ pos_embed torch_tensors torch_objects torch_unpickler "
-        "torch_legacy torch_file block vit head resnet xcit_block xcit backbones "
-        "weights weight_files recognise published loading",
+        "models": "__init__ pos_embed rope torch_tensors torch_objects torch_unpickler "
+        "torch_legacy torch_file block vit head xcit_block xcit resnet backbones "
+        "weights weight_files dinov3_names recognise published loading",
         "analysis": "__init__ boxes lost tokencut attention neighbours",
     },
     {"": "pipeline views loss optimizers workload"},

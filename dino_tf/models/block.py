@@ -1,12 +1,13 @@
 """Transformer block of the Vision Transformer, from drop path to residual branches."""
 
+import functools
 import math
 
 import keras
 import numpy as np
 from keras import ops
 
-LAYER_NORM_EPSILON = 1e-6
+LAYER_NORM_EPSILON = 1e-6  # of DINO and DINOv2; DINOv3 has 1e-5
 INITIAL_STD = 0.02
 
 
@@ -39,34 +40,40 @@ def dense(units, name, dtype):
     )
 
 
-@ops.custom_gradient
-def _standardise(x):
-    """Zero mean and unit variance over the last axis; gradient by hand, as above."""
-    centred = x - ops.mean(x, axis=-1, keepdims=True)
-    variance = ops.mean(centred * centred, axis=-1, keepdims=True)
-    scale = ops.rsqrt(variance + LAYER_NORM_EPSILON)
-    standard = centred * scale
+@functools.cache
+def _standardise(epsilon):
+    """Function to zero mean and unit variance over the last axis."""
 
-    def gradient(upstream):
-        shift = ops.mean(upstream, axis=-1, keepdims=True)
-        along = ops.mean(upstream * standard, axis=-1, keepdims=True)
-        return (upstream - shift - standard * along) * scale
+    @ops.custom_gradient
+    def standardise(x):
+        centred = x - ops.mean(x, axis=-1, keepdims=True)
+        variance = ops.mean(centred * centred, axis=-1, keepdims=True)
+        scale = ops.rsqrt(variance + epsilon)
+        standard = centred * scale
 
-    return standard, gradient
+        def gradient(upstream):  # by hand, as above
+            shift = ops.mean(upstream, axis=-1, keepdims=True)
+            along = ops.mean(upstream * standard, axis=-1, keepdims=True)
+            return (upstream - shift - standard * along) * scale
+
+        return standard, gradient
+
+    return standardise
 
 
 class LayerNorm(keras.layers.Layer):
-    """Layer normalisation with the published epsilon, in float32 under any policy."""
+    """Layer normalisation with a published epsilon, in float32 under any policy."""
 
-    def __init__(self, **kwargs):
+    def __init__(self, epsilon=LAYER_NORM_EPSILON, **kwargs):
         super().__init__(**{**kwargs, "dtype": "float32"})
+        self.epsilon = epsilon
 
     def build(self, input_shape):
         self.gamma = self.add_weight((input_shape[-1],), "ones", name="gamma")
         self.beta = self.add_weight((input_shape[-1],), "zeros", name="beta")
 
     def call(self, x):
-        return _standardise(x) * self.gamma + self.beta
+        return _standardise(self.epsilon)(x) * self.gamma + self.beta
 
 
 class DropPath(keras.layers.Layer):
@@ -163,16 +170,21 @@ class Attention(keras.layers.Layer):
         query = ops.matmul(x[:, 0], kernel[:, : self.dim]) + bias[: self.dim]
         return [query[:, None], *ops.split(kv, 2, axis=-1)]
 
-    def weights_of(self, queries, keys):
-        """Attention (B, heads, queries, N); the softmax is taken in float32."""
+    def weights_of(self, queries, keys, rotation=None):
+        """Attention (B, heads, queries, N); the softmax is taken in float32.
+
+        A `Rotation` is applied to both first; of `project` they come without it.
+        """
         queries, keys = self._heads(queries), self._heads(keys)
+        if rotation is not None:
+            queries, keys = rotation(queries), rotation(keys)
         scale = (self.dim // self.num_heads) ** -0.5
         scores = ops.matmul(queries, ops.transpose(keys, (0, 1, 3, 2)))
         return ops.softmax(ops.cast(scores, "float32") * scale, axis=-1)
 
-    def call(self, x, cls_only=False):
+    def call(self, x, cls_only=False, rotation=None):
         queries, keys, values = self.project(x, cls_only)
-        attention = ops.cast(self.weights_of(queries, keys), x.dtype)
+        attention = ops.cast(self.weights_of(queries, keys, rotation), x.dtype)
         mixed = ops.matmul(attention, self._heads(values))
         mixed = ops.transpose(mixed, (0, 2, 1, 3))
         tokens = 1 if cls_only else x.shape[1]
@@ -249,17 +261,25 @@ class Block(keras.layers.Layer):
         mlp_ratio: Width of the hidden MLP layer over D.
         gated_mlp: Whether the MLP is a SwiGLU.
         layer_scale: Initial factor of the branches' channels; None has no factors.
+        norm_epsilon: Added to the variance in the layer norms.
     """
 
     def __init__(
-        self, dim, num_heads, mlp_ratio, gated_mlp=False, layer_scale=None, **kwargs
+        self,
+        dim,
+        num_heads,
+        mlp_ratio,
+        gated_mlp=False,
+        layer_scale=None,
+        norm_epsilon=LAYER_NORM_EPSILON,
+        **kwargs,
     ):
         super().__init__(autocast=False, **kwargs)
         self.dim = dim
         policy = self.dtype_policy
-        self.norm1 = LayerNorm(name="norm1")
+        self.norm1 = LayerNorm(norm_epsilon, name="norm1")
         self.attn = Attention(dim, num_heads, name="attn", dtype=policy)
-        self.norm2 = LayerNorm(name="norm2")
+        self.norm2 = LayerNorm(norm_epsilon, name="norm2")
         mlp = SwiGLU if gated_mlp else Mlp
         self.mlp = mlp(dim, round(dim * mlp_ratio), name="mlp", dtype=policy)
         self.ls1 = self.ls2 = None
@@ -272,12 +292,13 @@ class Block(keras.layers.Layer):
         for layer in filter(None, parts):
             layer.build((None, None, self.dim))
 
-    def call(self, x, factors=(None, None), cls_only=False):
+    def call(self, x, factors=(None, None), cls_only=False, rotation=None):
         """(B, N, D) -> (B, N, D); with `cls_only` the same CLS alone, for less work.
 
-        `factors` (B, 1, 1) multiply the two branches, see `DropPath`.
+        `factors` (B, 1, 1) multiply the two branches, see `DropPath`; a `Rotation`
+        turns queries and keys.
         """
-        branch = self.attn(self.norm1(x), cls_only=cls_only)
+        branch = self.attn(self.norm1(x), cls_only=cls_only, rotation=rotation)
         x = (x[:, :1] if cls_only else x) + _scaled(branch, self.ls1, factors[0])
         return x + _scaled(self.mlp(self.norm2(x)), self.ls2, factors[1])
 

@@ -35,8 +35,9 @@ def load_backbone(source, num_heads=None, part=None, strict=True):
             the published programs, timm or transformers; a published name (see
             `published.PATHS`), "hf://OWNER/NAME", or "random:ARCH/PATCH" for an
             untrained network. Architecture, patch size and position table are read
-            off the file, be it a ViT, an XCiT or a ResNet.
-        num_heads: Attention heads of a ViT, which no such file tells; None follows
+            off the file, be it a ViT, an XCiT or a ResNet. DINOv3's rotary positions
+            have the published coordinates and, where the file has none, periods.
+        num_heads: Attention heads of a ViT, which few such files tell; None follows
             the published rule of 64 channels a head.
         part: "student" or "teacher" of a training checkpoint; None takes the teacher.
         strict: Whether anything but a full match of the backbone's weights is an
@@ -89,7 +90,10 @@ def backbone_of(weights, num_heads=None, strict=True):
         UserError: When the weights are those of no network that is known, or do not
             fit it.
     """
-    arrays = recognise.published_names(weights.backbone)
+    try:
+        arrays = recognise.published_names(weights.backbone)
+    except UserError as error:
+        raise UserError(f"{weights.path}: {error}") from error
     found = [network for network in NETWORKS if network[0](arrays)]
     if not found:
         some = ", ".join(sorted(arrays)[:3])

@@ -7,6 +7,7 @@ import re
 import numpy as np
 
 from dino_tf.errors import UserError
+from dino_tf.models import dinov3_names
 
 HEAD_CHANNELS = 64  # a head of all published networks
 # Patch size of an XCiT by its convolutions of stride 2.
@@ -45,14 +46,18 @@ def vit_arguments(arrays, num_heads=None):
 
     Args:
         arrays: {published name: array}, see `published_names`.
-        num_heads: Attention heads, which no file tells; None follows the published
-            rule of 64 channels a head.
+        num_heads: Attention heads, which no file tells but the official ones of
+            DINOv3; None follows the published rule of 64 channels a head (128 in
+            DINOv3's largest).
 
     Raises:
         UserError: When the shapes are not those of a ViT, or the rule does not fit.
     """
     width, _, patch, patch_width = _shape(arrays, "patch_embed.proj.weight", 4)
-    tokens = _shape(arrays, "pos_embed", 3)[1] - 1
+    rotary = dinov3_names.PERIODS in arrays
+    tokens = dinov3_names.GRID**2
+    if not rotary:
+        tokens = _shape(arrays, "pos_embed", 3)[1] - 1
     side = math.isqrt(tokens)
     if side * side != tokens or patch != patch_width:
         raise UserError(
@@ -62,18 +67,25 @@ def vit_arguments(arrays, num_heads=None):
     gated = "blocks.0.mlp.w3.weight" in arrays
     last = "blocks.0.mlp.w3.weight" if gated else "blocks.0.mlp.fc2.weight"
     registers = "register_tokens" in arrays
-    return {
+    told = dinov3_names.heads_told(arrays, width) if rotary else None
+    heads = num_heads or told or _published_heads(width)
+    arguments = {
         "embed_dim": width,
         "depth": 1 + max(map(int, _block_numbers(arrays))),
-        "num_heads": num_heads or _published_heads(width),
+        "num_heads": heads,
         "patch_size": patch,
         "image_size": side * patch,
         "mlp_ratio": _shape(arrays, last, 2)[1] / width,
         "num_registers": arrays["register_tokens"].shape[1] if registers else 0,
         "gated_mlp": gated,
         "layer_scale": 1.0 if "blocks.0.ls1.gamma" in arrays else None,
-        "position_antialias": registers,
+        "position_antialias": registers and not rotary,
     }
+    if rotary:
+        periods = dinov3_names.rope_periods(arrays, width, heads)
+        arguments["rope_periods"] = periods
+        arguments["norm_epsilon"] = dinov3_names.NORM_EPSILON
+    return arguments
 
 
 def xcit_arguments(arrays, num_heads=None):
@@ -171,11 +183,13 @@ def published_names(arrays):
     """The same arrays under the names of the published programs.
 
     Understands the names of `transformers` (ViT, DINOv2 with and without registers)
-    and what timm names otherwise; others stay as they are. A ResNet's classifier is
-    left out.
+    and what timm names otherwise, and DINOv3's (see `dinov3_names`); others stay as
+    they are. A ResNet's classifier is left out.
     """
     if is_resnet(arrays):
         return {k: v for k, v in arrays.items() if not k.startswith("fc.")}
+    if dinov3_names.is_dinov3(arrays):
+        return dinov3_names.from_dinov3(arrays)
     if any(re.search(r"(^|\.)layers?\.\d", name) for name in arrays):
         if any(".attention." in name for name in arrays):
             arrays = _from_transformers(arrays)

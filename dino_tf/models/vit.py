@@ -4,11 +4,21 @@ Layers carry the published names, so that `blocks.0/attn/qkv/kernel` is the publ
 `blocks.0.attn.qkv.weight`: importing weights is renaming and transposing.
 """
 
+import math
+
 import keras
 from keras import ops
 
-from dino_tf.models.block import INITIAL_STD, Block, DropPath, LayerNorm, PatchEmbed
+from dino_tf.models.block import (
+    INITIAL_STD,
+    LAYER_NORM_EPSILON,
+    Block,
+    DropPath,
+    LayerNorm,
+    PatchEmbed,
+)
 from dino_tf.models.pos_embed import grid_matrices
+from dino_tf.models.rope import Rotation
 
 
 @keras.saving.register_keras_serializable(package="dino_tf")
@@ -16,14 +26,15 @@ class VisionTransformer(keras.Model):
     """Vision Transformer for normalised images (B, H, W, 3) -> CLS features (B, D).
 
     One set of weights serves every image size that the patch divides: the position
-    table is interpolated to the grid at hand.
+    table is interpolated to the grid at hand, rotary positions are made for it.
 
     Args:
         embed_dim: Width D of the tokens; `num_heads` divides it.
         depth: Number of blocks.
         num_heads: Attention heads (published networks have 64 channels a head).
         patch_size: Side of a patch in pixels.
-        image_size: Side, or (H, W), that the position table is made for, in pixels.
+        image_size: Side, or (H, W), that the position table is made for, in pixels;
+            rotary positions take no account of it.
         mlp_ratio: Width of the hidden MLP layer over D.
         drop_path_rate: Chance to drop the last block's branches; earlier blocks
             have proportionally less, the first none. In [0, 1).
@@ -34,13 +45,18 @@ class VisionTransformer(keras.Model):
         layer_scale: Initial factor of each channel of a branch; None has none.
         position_antialias: Whether the position table is made smaller with
             antialiasing, as in DINOv2 with registers.
+        rope_periods: Periods of rotary positions, a quarter of the head width in
+            number, as in DINOv3 (see `rope.published_periods`); they replace the
+            position table. None has a table.
+        norm_epsilon: Added to the variance in every layer norm; 1e-5 in DINOv3.
 
     Raises:
         ValueError: For sizes below 1, or that do not divide one another.
 
     Reference:
         Caron et al. 2021, section 3.2; facebookresearch/dino,
-        `vision_transformer.py`.
+        `vision_transformer.py`. Siméoni et al. 2025, arXiv 2508.10104, and
+        facebookresearch/dinov3, `hub/backbones.py`.
     """
 
     def __init__(
@@ -57,36 +73,40 @@ class VisionTransformer(keras.Model):
         gated_mlp=False,
         layer_scale=None,
         position_antialias=False,
+        rope_periods=None,
+        norm_epsilon=LAYER_NORM_EPSILON,
         **kwargs,
     ):
         super().__init__(**kwargs)
-        size = (image_size,) * 2 if isinstance(image_size, int) else tuple(image_size)
         _check_positive(
             embed_dim=embed_dim, depth=depth, num_heads=num_heads, patch_size=patch_size
         )
-        if embed_dim % num_heads:
-            raise ValueError(
-                f"embed_dim={embed_dim} is not a multiple of num_heads={num_heads}"
-            )
+        _check_heads(embed_dim, num_heads, rope_periods)
         if not 0.0 <= drop_path_rate < 1.0:
             raise ValueError(f"drop_path_rate={drop_path_rate}: expected 0 <= rate < 1")
+        size = (image_size,) * 2 if isinstance(image_size, int) else tuple(image_size)
         self.embed_dim, self.depth, self.num_heads = embed_dim, depth, num_heads
         self.patch_size, self.image_size, self.mlp_ratio = patch_size, size, mlp_ratio
         self.drop_path_rate, self.num_registers = drop_path_rate, num_registers
         self.seed, self.gated_mlp, self.layer_scale = seed, gated_mlp, layer_scale
-        self.position_antialias = position_antialias
+        self.position_antialias, self.norm_epsilon = position_antialias, norm_epsilon
+        self.rope_periods = None if rope_periods is None else tuple(rope_periods)
         self.grid = self.grid_of(size)
-        policy = self.dtype_policy
+        self._make_layers()
+
+    def _make_layers(self):
+        policy, depth = self.dtype_policy, self.depth
         self.patch_embed = PatchEmbed(
-            patch_size, embed_dim, name="patch_embed", dtype=policy
+            self.patch_size, self.embed_dim, name="patch_embed", dtype=policy
         )
         self.blocks = [
             Block(
-                embed_dim,
-                num_heads,
-                mlp_ratio,
-                gated_mlp,
-                layer_scale,
+                self.embed_dim,
+                self.num_heads,
+                self.mlp_ratio,
+                self.gated_mlp,
+                self.layer_scale,
+                self.norm_epsilon,
                 name=f"blocks.{i}",
                 dtype=policy,
             )
@@ -94,10 +114,10 @@ class VisionTransformer(keras.Model):
         ]
         # Both branches of a block have the same rate.
         rates = [
-            drop_path_rate * (i // 2) / max(depth - 1, 1) for i in range(2 * depth)
+            self.drop_path_rate * (i // 2) / max(depth - 1, 1) for i in range(2 * depth)
         ]
-        self.drop_path = DropPath(rates, seed, name="drop_path")
-        self.norm = LayerNorm(name="norm")
+        self.drop_path = DropPath(rates, self.seed, name="drop_path")
+        self.norm = LayerNorm(self.norm_epsilon, name="norm")
 
     @property
     def num_prefix_tokens(self):
@@ -122,7 +142,8 @@ class VisionTransformer(keras.Model):
     def build(self, input_shape=None):
         dim, (rows, columns) = self.embed_dim, self.grid
         self.cls_token = self._token_weight("cls_token", 1)
-        self.pos_embed = self._token_weight("pos_embed", rows * columns + 1)
+        if self.rope_periods is None:
+            self.pos_embed = self._token_weight("pos_embed", rows * columns + 1)
         if self.num_registers:
             self.register_tokens = self._token_weight(
                 "register_tokens", self.num_registers
@@ -158,21 +179,31 @@ class VisionTransformer(keras.Model):
         grid = self.grid_of(images.shape[1:3])
         patches = ops.cast(self.patch_embed(images), "float32")
         patches = ops.reshape(patches, (-1, grid[0] * grid[1], self.embed_dim))
-        table = self.position_table(grid)
-        parts = [self.cls_token + table[:, :1]]
+        cls_token = ops.convert_to_tensor(self.cls_token)
+        if self.rope_periods is None:
+            table = self.position_table(grid)
+            cls_token, patches = cls_token + table[:, :1], patches + table[:, 1:]
+        parts = [cls_token]
         if self.num_registers:
             parts.append(ops.convert_to_tensor(self.register_tokens))
         shape = (ops.shape(images)[0], self.num_prefix_tokens, self.embed_dim)
         prefix = ops.broadcast_to(ops.concatenate(parts, axis=1), shape)
-        return ops.concatenate([prefix, patches + table[:, 1:]], axis=1)
+        return ops.concatenate([prefix, patches], axis=1)
+
+    def _rotation(self, images):
+        """`Rotation` for the grid of `images`; None with a position table."""
+        if self.rope_periods is None:
+            return None
+        grid = self.grid_of(images.shape[1:3])
+        return Rotation(grid, self.rope_periods, self.num_prefix_tokens)
 
     def call(self, images, training=False):
-        x = self._tokens(images)
+        x, rotation = self._tokens(images), self._rotation(images)
         factors = self.drop_path(x, training=training)
         pairs = list(zip(factors[::2], factors[1::2], strict=True))
         for block, pair in zip(self.blocks[:-1], pairs, strict=False):
-            x = block(x, pair)
-        x = self.blocks[-1](x, pairs[-1], cls_only=True)
+            x = block(x, pair, rotation=rotation)
+        x = self.blocks[-1](x, pairs[-1], cls_only=True, rotation=rotation)
         return self.norm(x)[:, 0]
 
     def compute_output_shape(self, input_shape):
@@ -185,8 +216,9 @@ class VisionTransformer(keras.Model):
             images: (B, H, W, 3) normalised float.
             names: Any of "cls" (B, D) and "tokens" (B, N, D), both after the final
                 norm; "attention" (B, heads, N, N) float32; "keys", "queries",
-                "values" (B, N, D), heads side by side. N counts CLS, registers,
-                then the patches row by row.
+                "values" (B, N, D), heads side by side, before rotary positions:
+                what a patch shows, not where it lies. N counts CLS, registers, then
+                the patches row by row.
 
         Returns:
             Dictionary of the results asked for.
@@ -198,17 +230,17 @@ class VisionTransformer(keras.Model):
         unknown = sorted(set(names) - set(known))
         if unknown:
             raise ValueError(f"unknown names {unknown}: expected some of {known}")
-        x = self._cast_tokens(images)
+        x, rotation = self._cast_tokens(images), self._rotation(images)
         for block in self.blocks[:-1]:
-            x = block(x)
+            x = block(x, rotation=rotation)
         last, found = self.blocks[-1], {}
         if set(names) & {"attention", "keys", "queries", "values"}:
             queries, keys, values = last.attn.project(last.norm1(x))
             found = {"queries": queries, "keys": keys, "values": values}
             if "attention" in names:
-                found["attention"] = last.attn.weights_of(queries, keys)
+                found["attention"] = last.attn.weights_of(queries, keys, rotation)
         if set(names) & {"cls", "tokens"}:
-            tokens = self.norm(last(x))
+            tokens = self.norm(last(x, rotation=rotation))
             found |= {"tokens": tokens, "cls": tokens[:, 0]}
         return {name: found[name] for name in names}
 
@@ -227,9 +259,9 @@ class VisionTransformer(keras.Model):
         """
         if not 1 <= n <= self.depth:
             raise ValueError(f"n={n}: expected 1 to depth={self.depth}")
-        x, outputs = self._cast_tokens(images), []
+        x, rotation, outputs = self._cast_tokens(images), self._rotation(images), []
         for i, block in enumerate(self.blocks):
-            x = block(x)
+            x = block(x, rotation=rotation)
             if i >= self.depth - n:
                 outputs.append(self.norm(x))
         return outputs
@@ -253,6 +285,8 @@ class VisionTransformer(keras.Model):
             "gated_mlp": self.gated_mlp,
             "layer_scale": self.layer_scale,
             "position_antialias": self.position_antialias,
+            "rope_periods": self.rope_periods and list(self.rope_periods),
+            "norm_epsilon": self.norm_epsilon,
         }
 
 
@@ -260,3 +294,20 @@ def _check_positive(**sizes):
     for name, size in sizes.items():
         if size < 1:
             raise ValueError(f"{name}={size}: expected at least 1")
+
+
+def _check_heads(embed_dim, num_heads, rope_periods):
+    if embed_dim % num_heads:
+        raise ValueError(
+            f"embed_dim={embed_dim} is not a multiple of num_heads={num_heads}"
+        )
+    width = embed_dim // num_heads
+    if rope_periods is None:
+        return
+    if 4 * len(rope_periods) != width or not all(
+        0 < p < math.inf for p in rope_periods
+    ):
+        raise ValueError(
+            f"rope_periods={rope_periods}: expected a quarter of the head width "
+            f"{width} in number, each above 0"
+        )

@@ -6,6 +6,8 @@ import numpy as np
 
 from dino_tf.errors import UserError
 
+PERIODS = "rope_embed.periods"  # an argument of our networks, a weight of DINOv3's
+PASSED_OVER = ("num_batches_tracked", PERIODS)
 _LEAVES = {
     "kernel": "weight",
     "gamma": "weight",
@@ -48,8 +50,15 @@ def from_published(value):
 
 
 def published_weights(layer):
-    """All weights of a network or head as {published name: array}."""
-    return {published_name(v, layer): to_published(v.numpy()) for v in layer.weights}
+    """All weights of a network or head as {published name: array}.
+
+    With the periods of rotary positions, which are an argument here.
+    """
+    arrays = {published_name(v, layer): to_published(v.numpy()) for v in layer.weights}
+    periods = getattr(layer, "rope_periods", None)
+    if periods is not None:
+        arrays[PERIODS] = np.array(periods, "float32")
+    return arrays
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,10 +97,10 @@ class Match:
 def match_published(layer, arrays):
     """Compares {published name: array} with a built network or head.
 
-    PyTorch's counters of batches (`num_batches_tracked`) have no counterpart and are
-    passed over.
+    PyTorch's counters of batches (`num_batches_tracked`) have no counterpart, and the
+    periods of rotary positions are an argument: both are passed over.
     """
-    given = {k: v for k, v in arrays.items() if not k.endswith("num_batches_tracked")}
+    given = {k: v for k, v in arrays.items() if not k.endswith(PASSED_OVER)}
     own = {published_name(v, layer): v.shape for v in layer.weights}
     shapes = {name: _published_shape(shape) for name, shape in own.items()}
     both = sorted(set(shapes) & set(given))

@@ -11,6 +11,7 @@ from dino_tf.errors import UserError
 from dino_tf.models.backbones import create_backbone
 from dino_tf.models.head import DINOHead
 from dino_tf.models.loading import head_of, load_backbone
+from dino_tf.models.recognise import vit_arguments
 from dino_tf.models.weight_files import read_weights
 from dino_tf.models.weights import published_weights
 
@@ -159,6 +160,154 @@ def test_what_does_not_fit_is_refused(
     path = write(tmp_path / "w.safetensors", named)
     with pytest.raises(UserError, match=message) as caught:
         load_backbone(path, num_heads=heads)
+    assert "w.safetensors" in str(caught.value) and "\n" not in str(caught.value)
+
+
+DINOV3 = [
+    "official",
+    "official_gated",
+    "timm",
+    "timm_qkvb",
+    "timm_gated",
+    "timm_split",
+    "hf",
+    "hf_gated",
+]
+
+
+@pytest.fixture(scope="module")
+def dinov3(request):
+    """{network: (weights, heads, images, tokens, attention)} of tiny DINOv3s."""
+    stored = np.load(request.path.parent / "data" / "dinov3.npz")
+    networks = {}
+    for name in DINOV3:
+        flat, weights = stored[f"{name}/weights"], {}
+        for key, shape in json.loads(str(stored[f"{name}/shapes"])).items():
+            count = int(np.prod(shape))
+            weights[key], flat = flat[:count].reshape(shape), flat[count:]
+        assert not flat.size
+        cases = part(stored, f"{name}/")
+        images = [cases[f"image{i}"].astype("float32") / 32 for i in range(3)]
+        tokens = [cases[f"tokens{i}"] for i in range(3)]
+        networks[name] = (weights, int(cases["heads"]), images, tokens)
+    return networks, stored["hf/attention1"]
+
+
+@pytest.mark.parametrize("name", DINOV3)
+def test_dinov3(name, dinov3, tmp_path):
+    weights, heads, images, tokens = dinov3[0][name]
+    file = write(tmp_path / "w.safetensors", weights)
+    # The official files alone tell the heads, by the number of periods.
+    told = None if name.startswith("official") else heads
+    backbone = load_backbone(file, num_heads=told)
+    assert (backbone.num_heads, backbone.patch_size) == (heads, 4)
+    assert (backbone.num_registers, backbone.norm_epsilon) == (4, 1e-5)
+    for image, expected in zip(images, tokens, strict=True):
+        found = backbone.extract(image, ["tokens"])["tokens"]
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+        np.testing.assert_allclose(backbone(image), expected[:, 0], atol=1e-4)
+        last = backbone.intermediate_tokens(image, 1)[0]
+        np.testing.assert_allclose(last, expected, atol=1e-4)
+
+
+def test_attention_of_dinov3(dinov3, tmp_path):
+    weights, heads, images, _ = dinov3[0]["hf"]
+    backbone = load_backbone(write(tmp_path / "w.safetensors", weights), heads)
+    found = backbone.extract(images[1], ["attention"])["attention"]
+    np.testing.assert_allclose(found, dinov3[1], atol=1e-5)
+
+
+def test_dinov3_as_the_hub_names_it(dinov3, tmp_path):
+    weights, heads, images, tokens = dinov3[0]["hf_gated"]
+    hub = {name.removeprefix("model."): array for name, array in weights.items()}
+    assert "layer.0.norm1.weight" in hub
+    for named in (hub, {f"dinov3_vit.{name}": a for name, a in weights.items()}):
+        backbone = load_backbone(write(tmp_path / "w.safetensors", named), heads)
+        np.testing.assert_allclose(backbone(images[0]), tokens[0][:, 0], atol=1e-4)
+
+
+def test_dinov3_kept_and_written_again(dinov3, tmp_path):
+    weights, _, images, tokens = dinov3[0]["official"]
+    backbone = load_backbone(write(tmp_path / "w.safetensors", weights))
+    # 100^(4/8) = 10 is the same in bfloat16.
+    assert backbone.rope_periods == (1.0, 10.0)
+    backbone.save(tmp_path / "b.keras")
+    again = write(tmp_path / "again.safetensors", published_weights(backbone))
+    for source in (tmp_path / "b.keras", again):
+        loaded = load_backbone(source)
+        np.testing.assert_allclose(loaded(images[1]), tokens[1][:, 0], atol=1e-4)
+
+
+def test_periods_of_the_file_go_before_the_published(dinov3, tmp_path):
+    weights, _, images, tokens = dinov3[0]["official"]
+    periods = np.array([2.0, 3.0], "float32")
+    named = changed(weights, rope_embed__periods=periods)
+    backbone = load_backbone(write(tmp_path / "w.safetensors", named))
+    assert backbone.rope_periods == (2.0, 3.0)
+    assert np.abs(backbone(images[0]) - tokens[0][:, 0]).max() > 1e-2
+
+
+def test_a_masked_bias_is_none(dinov3, tmp_path):
+    weights = dinov3[0]["official"][0]
+    stored = weights["blocks.1.attn.qkv.bias"]
+    assert np.abs(stored[16:32]).max() > 0.1
+    backbone = load_backbone(write(tmp_path / "w.safetensors", weights))
+    bias = backbone.blocks[1].attn.qkv.bias
+    np.testing.assert_array_equal(bias[16:32], np.zeros(16))
+    np.testing.assert_array_equal(bias[:16], stored[:16])
+    np.testing.assert_array_equal(bias[32:], stored[32:])
+
+
+@pytest.mark.parametrize(
+    ("width", "heads"), [(384, 6), (768, 12), (1024, 16), (1280, 20), (4096, 32)]
+)
+def test_heads_of_the_published_dinov3(width, heads):
+    # facebookresearch/dinov3, hub/backbones.py: S and S+, B, L, H+, 7B.
+    arrays = {
+        "patch_embed.proj.weight": np.zeros((width, 3, 16, 16), "int8"),
+        "register_tokens": np.zeros((1, 4, width), "int8"),
+        "blocks.0.mlp.fc2.weight": np.zeros((width, 4 * width), "int8"),
+        "rope_embed.periods": np.zeros(0),
+    }
+    arguments = vit_arguments(arrays)
+    assert arguments["num_heads"] == heads
+    assert len(arguments["rope_periods"]) == width // heads // 4
+    assert arguments["rope_periods"][1] == 100 ** (4 * heads / width)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "heads", "message"),
+    [
+        ("official", {"norm__weight": None}, None, r"1 missing \(norm.weight\)"),
+        ("official", {"cls_norm__weight": np.ones(16)}, None, "1 unexpected .cls_norm"),
+        ("official", {}, 4, r"periods has shape \(2,\), .* of which 4 have width 16"),
+        ("official", {"rope_embed__periods": np.ones(3)}, None, r"shape \(3,\)"),
+        ("official", {"rope_embed__periods": np.zeros(2)}, None, "each above 0"),
+        (
+            "official",
+            {"blocks__0__attn__qkv__bias_mask": np.ones(5)},
+            None,
+            r"bias_mask has shape \(5,\), expected that of .* \(48,\)",
+        ),
+        ("official_gated", {"blocks__1__mlp__w2__bias": None}, None, "w1.bias stands"),
+        ("timm", {"blocks__1__attn__q_bias": np.ones(16)}, 2, "different biases"),
+        ("timm_qkvb", {"blocks__0__attn__v_bias": None}, 2, "different biases"),
+        ("timm_split", {"blocks__0__attn__k_proj__weight": None}, 1, "q.weight stands"),
+        (
+            "timm_gated",
+            {"blocks__0__mlp__fc1_x__weight": np.ones((3, 16))},
+            4,
+            r"have shapes \[\(3, 16\), ",
+        ),
+        ("hf", {}, 3, "width 16 is not a multiple of 3 heads"),
+        ("hf", {}, 8, "a head of 2 channels"),
+        ("hf", {}, None, "give num_heads"),
+    ],
+)
+def test_damaged_dinov3(name, changes, heads, message, dinov3, tmp_path):
+    named = changed(dinov3[0][name][0], **changes)
+    with pytest.raises(UserError, match=message) as caught:
+        load_backbone(write(tmp_path / "w.safetensors", named), heads)
     assert "w.safetensors" in str(caught.value) and "\n" not in str(caught.value)
 
 

@@ -22,6 +22,9 @@ ARGUMENTS = {
 }
 
 
+ROTARY = {"num_heads": 3, "rope_periods": (1.0,), "norm_epsilon": 1e-5}
+
+
 def tiny(**changes):
     keras.utils.set_random_seed(0)
     vit = VisionTransformer(**{**ARGUMENTS, **changes})
@@ -36,6 +39,10 @@ def images(*shape, seed=0):
 
 def test_keeps_the_layer_contract(check_layer):
     check_layer(tiny(), images(2, 16, 24), ARGUMENTS)
+
+
+def test_keeps_the_layer_contract_with_rotary_positions(check_layer):
+    check_layer(tiny(**ROTARY), images(2, 16, 24), {**ARGUMENTS, **ROTARY})
 
 
 def test_published_sizes():
@@ -134,6 +141,72 @@ def test_registers_stand_between_cls_and_patches():
     np.testing.assert_allclose(tokens[:, 3:], expected, atol=1e-6)
 
 
+def test_rotary_positions_stand_for_the_table():
+    plain, rotary = tiny(), tiny(**ROTARY)
+    assert plain.count_params() - rotary.count_params() == (1 + 4 * 6) * 12
+    batch = images(1, 8, 16)
+    tokens = rotary._tokens(batch)
+    np.testing.assert_array_equal(tokens[:, :1], rotary.cls_token)
+    patches = np.reshape(rotary.patch_embed(batch), (1, 8, 12))
+    np.testing.assert_array_equal(tokens[:, 3:], patches)
+    # Patches that change places do not give the same CLS.
+    turned = (
+        batch[:, :, ::-1].reshape(1, 8, 4, 4, 3)[:, :, :, ::-1].reshape(batch.shape)
+    )
+    assert np.abs(rotary(batch) - rotary(turned)).max() > 1e-6
+
+
+@pytest.mark.parametrize("size", [(16, 24), (8, 8), (4, 40)])
+def test_rotary_positions_at_every_size_and_under_xla(size):
+    vit, batch = tiny(**ROTARY), images(2, *size)
+    for weight in vit.weights:  # so that the positions matter
+        weight.assign(weight * 10.0 if "qkv/kernel" in weight.path else weight)
+    found = vit.extract(batch, ["cls", "tokens"])
+    np.testing.assert_allclose(vit(batch), found["cls"], atol=1e-5)
+    last = vit.intermediate_tokens(batch, 2)[-1]
+    np.testing.assert_allclose(last, found["tokens"], atol=1e-5)
+    compiled = tf.function(vit, jit_compile=True)
+    np.testing.assert_allclose(compiled(batch), found["cls"], atol=1e-5)
+
+
+def test_attention_is_that_of_rotated_queries_and_keys():
+    vit, batch = tiny(**ROTARY), images(1, 8, 12)
+    for weight in vit.weights:
+        weight.assign(weight * 30.0 if "qkv/kernel" in weight.path else weight)
+    found = vit.extract(batch, ["attention", "keys", "queries", "values"])
+    # Third head: channels 8 to 11; the pairs are 8 with 10 by row, 9 with 11 by column.
+    queries, keys = (np.array(found[name])[0, :, 8:] for name in ("queries", "keys"))
+    rows = np.repeat([-0.5, 0.5], 3)
+    columns = np.tile([-2 / 3, 0, 2 / 3], 2)
+    angles = np.zeros((9, 2))
+    angles[3:] = 2 * np.pi * np.stack([rows, columns], axis=1)
+    pairs = [(x[:, :2] + 1j * x[:, 2:]) * np.exp(1j * angles) for x in (queries, keys)]
+    scores = (pairs[0] @ pairs[1].conj().T).real / np.sqrt(4)
+    expected = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(found["attention"][0, 2], expected, atol=1e-5)
+    unturned = np.exp(queries @ keys.T / 2)
+    unturned /= unturned.sum(axis=1, keepdims=True)
+    assert np.abs(unturned - expected).max() > 1e-2
+
+
+def test_rotary_positions_in_half_precision():
+    full = tiny(**ROTARY)
+    half = VisionTransformer(**{**ARGUMENTS, **ROTARY}, dtype="mixed_bfloat16")
+    half.build()
+    half.set_weights(full.get_weights())
+    batch = images(2, 16, 24)
+    np.testing.assert_allclose(half(batch), full(batch), atol=5e-2)
+
+
+def test_epsilon_of_the_norms():
+    vit = tiny(norm_epsilon=0.5)
+    norms = [vit.norm, *(n for b in vit.blocks for n in (b.norm1, b.norm2))]
+    x = np.random.default_rng(0).normal(size=(2, 3, 12)).astype("float32")
+    expected = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 0.5)
+    for norm in norms:
+        np.testing.assert_allclose(norm(x), expected, atol=1e-5)
+
+
 def test_drop_path_grows_with_depth_and_acts_in_training_alone():
     vit = tiny(drop_path_rate=0.4)
     assert vit.drop_path.rates == pytest.approx([0.0, 0.0, 0.2, 0.2, 0.4, 0.4])
@@ -217,6 +290,11 @@ def test_half_precision_keeps_the_residual_stream_wide():
         ({"patch_size": 0}, "patch_size=0: expected at least 1"),
         ({"depth": 0}, "depth=0: expected at least 1"),
         ({"num_heads": 0}, "num_heads=0: expected at least 1"),
+        ({"rope_periods": (1.0,)}, "a quarter of the head width 6 in number"),
+        ({"num_heads": 3, "rope_periods": (1.0, 2.0)}, "of the head width 4"),
+        ({"num_heads": 3, "rope_periods": ()}, "of the head width 4"),
+        ({"num_heads": 3, "rope_periods": (0.0,)}, "each above 0"),
+        ({"num_heads": 3, "rope_periods": (np.inf,)}, "each above 0"),
     ],
 )
 def test_wrong_arguments(changes, message):
