@@ -1,4 +1,4 @@
-"""Attention pictures of any photos with the weights of any run."""
+"""Pictures of what any network makes of any photos, with the weights of any run."""
 
 import pathlib
 
@@ -8,10 +8,21 @@ from dino_tf.errors import UserError
 from dino_tf.models.backbones import load_backbone
 from dino_tf.transforms.image import IMAGENET_MEAN, IMAGENET_STD, try_decode
 from dino_tf.visualize.attention import write_attention
+from dino_tf.visualize.features import write_features
+
+KEEP_MASS = 0.6
 
 
-def attend(paths, weights, out=None, size=480, keep_mass=0.6, say=print):
-    """Writes the attention sheet and single pictures of each photo.
+def attend(
+    paths,
+    weights,
+    out=None,
+    size=480,
+    keep_mass=None,
+    say=print,
+    kind="attention",
+):
+    """Writes the sheet and single pictures of each photo.
 
     Args:
         paths: Photos or folders of photos.
@@ -19,17 +30,27 @@ def attend(paths, weights, out=None, size=480, keep_mass=0.6, say=print):
         out: Folder for the pictures; None makes `attend/` in a run folder given
             as `weights`, else `result/attend`.
         size: Shorter side of the photo for the network, in pixels.
-        keep_mass: Share of the attention that the mask keeps, in (0, 1].
+        keep_mass: Share of the attention that the mask keeps, in (0, 1]; None: 0.6.
         say: Function that shows a line to the person.
+        kind: "attention", for networks that have it, or "features": the principal
+            components of the patch features, for every network.
 
     Returns:
         List of the written sheets.
 
     Raises:
-        UserError: For missing paths, no readable photo, or wrong numbers.
+        UserError: For missing paths, no readable photo, wrong numbers, or a network
+            without attention.
     """
+    if kind == "features" and keep_mass is not None:
+        raise UserError(f"keep_mass: got {keep_mass}, allowed: with attention only")
     photos = list_photos(paths)
     backbone = load_backbone(weights)
+    if kind == "attention" and "attention" not in backbone.result_names:
+        name = getattr(backbone, "arch", type(backbone).__name__)
+        raise UserError(
+            f"{name} has no attention to draw; allowed for it: --kind features"
+        )
     out = pathlib.Path(out) if out else _default_out(weights)
     _spare_originals(photos, out)
     mean, std = _pixel_statistics(weights)
@@ -39,9 +60,12 @@ def attend(paths, weights, out=None, size=480, keep_mass=0.6, say=print):
         if image is None:
             bad.append(f"{path} ({reason})")
             continue
-        pictures = write_attention(
-            backbone, image, stem, out, keep_mass, size, mean, std
-        )
+        options = {"size": size, "mean": mean, "std": std}
+        if kind == "features":
+            pictures = write_features(backbone, image, stem, out, **options)
+        else:
+            mass = KEEP_MASS if keep_mass is None else keep_mass
+            pictures = write_attention(backbone, image, stem, out, mass, **options)
         sheets.append(pictures[0])
         say(f"{number}/{len(photos)} {sheets[-1]}")
     if bad:

@@ -10,6 +10,7 @@ import re
 import sys
 import textwrap
 from collections import Counter
+from typing import Literal
 
 import jsonargparse
 
@@ -31,7 +32,8 @@ ARGUMENTS = {
             "type": str,
             "required": True,
             "metavar": "SRC",
-            "help": "a run folder, a weights file, or random:vit_small/16",
+            "help": "a run folder, a weights file, or random:vit_small/16, "
+            "random:keras:ResNet50",
         },
         "--out": {
             "type": str,
@@ -46,8 +48,13 @@ ARGUMENTS = {
         },
         "--keep-mass": {
             "type": float,
-            "default": 0.6,
-            "help": "share of the attention that the mask keeps",
+            "help": "share of the attention that the mask keeps; else 0.6",
+        },
+        "--kind": {
+            "type": Literal["attention", "features"],
+            "default": "attention",
+            "help": "attention, for networks that have it, or the principal "
+            "components of the patch features, for every network",
         },
     },
     "data.get": {
@@ -202,7 +209,14 @@ def _train(parsed):
 def _attend(parsed):
     from dino_tf.attend import attend
 
-    attend(parsed.paths, parsed.weights, parsed.out, parsed.size, parsed.keep_mass)
+    attend(
+        parsed.paths,
+        parsed.weights,
+        parsed.out,
+        parsed.size,
+        parsed.keep_mass,
+        kind=parsed.kind,
+    )
     return 0
 
 

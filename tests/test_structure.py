@@ -20,14 +20,15 @@ RANKS = (
         "datasets": "source archive download folder voc tfds species habitats scenes "
         "__init__",
         "transforms": "__init__ image augment multicrop",
-        "models": "__init__ pos_embed block vit head backbones weights",
-        "analysis": "__init__ boxes lost tokencut attention neighbours",
+        "models": "__init__ pos_embed block vit head keras_sources keras_networks "
+        "backbones weights",
+        "analysis": "__init__ boxes lost tokencut attention neighbours components",
     },
     {"": "pipeline views loss optimizers workload"},
     {"": "dino"},
     {
         "evaluate": "__init__ features knn discovery",
-        "visualize": "__init__ draw attention",
+        "visualize": "__init__ draw attention features",
     },
     {"": "run_folder checkpoint callbacks assemble"},
     {"": "attend training"},
