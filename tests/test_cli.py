@@ -93,6 +93,7 @@ def test_asked_for_default_is_told_from_silence(trained):
         ("attend photos", "attend: missing are weights"),
         ("attend a --weights b --sise 3", "did you mean --size?"),
         ("attend a --weights b --keep-mas 3", "did you mean --keep-mass?"),
+        ("attend a --weights b --kind feature", "allowed: attention, features"),
         ("attend a --weights b --size x", "--size: got 'x', allowed: a whole number"),
         ("data", "data: allowed are get NAME, check SPEC"),
         ("data gt", "data: allowed are get NAME, check SPEC"),
@@ -132,10 +133,16 @@ def test_other_errors_are_not_swallowed(monkeypatch):
 
 def test_attend_hands_its_arguments_on(monkeypatch):
     calls = []
-    module = types.SimpleNamespace(attend=lambda *args: calls.append(args))
+    module = types.SimpleNamespace(
+        attend=lambda *args, **kwargs: calls.append((*args, kwargs))
+    )
     monkeypatch.setitem(sys.modules, "dino_tf.attend", module)
     assert cli.main("attend a b --weights w --keep-mass 0.5".split()) == 0
-    assert calls == [(["a", "b"], "w", None, 480, 0.5)]
+    assert cli.main("attend a --weights w --kind features".split()) == 0
+    assert calls == [
+        (["a", "b"], "w", None, 480, 0.5, {"kind": "attention"}),
+        (["a"], "w", None, 480, None, {"kind": "features"}),
+    ]
 
 
 def test_presets_are_listed(capsys):

@@ -22,11 +22,11 @@ def principal_components(features, count=3):
     features = np.asarray(features, dtype=np.float64)
     rows, columns, width = features.shape
     flat = features.reshape(-1, width)
+    # What is left of equal patches is rounding.
+    least = 1e-9 * np.linalg.norm(flat)
     flat = flat - flat.mean(axis=0)
     left, strengths, _ = np.linalg.svd(flat, full_matrices=False)
-    # What is left of a constant column is rounding.
-    real = strengths > 1e-9 * max(strengths[0], np.finfo(float).tiny)
-    found = (left * real)[:, :count] * np.sqrt(len(flat))
+    found = (left * (strengths > least))[:, :count] * np.sqrt(len(flat))
     maps = np.zeros((count, rows, columns))
     maps[: found.shape[1]] = found.T.reshape(-1, rows, columns)
     border = _border(rows, columns)
