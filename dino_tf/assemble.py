@@ -11,13 +11,14 @@ from dino_tf.errors import UserError
 from dino_tf.loss import DINOLoss
 from dino_tf.models.backbones import create_backbone
 from dino_tf.models.head import DINOHead
-from dino_tf.models.keras_networks import has_batch_norm
+from dino_tf.models.keras_networks import gather_statistics, has_batch_norm
 from dino_tf.optimizers import OPTIMIZERS
-from dino_tf.pipeline import make_dataset
+from dino_tf.pipeline import BadImages, make_dataset
 from dino_tf.recipe import Network
 from dino_tf.schedules import EpochLinear, WarmupCosine
 from dino_tf.settings import value_of
 from dino_tf.transforms.multicrop import MultiCrop
+from dino_tf.views import views_outermost
 from dino_tf.workload import (
     TYPICAL_SHARE,
     count_numbers,
@@ -75,6 +76,15 @@ def new_backbone(config):
     if not checks.is_vit(config):
         settings = {}
     return create_backbone(arch, image_size=size, **settings)
+
+
+def untrained_backbone(config, source):
+    """`new_backbone` to compare with; its batch norms have seen one batch."""
+    backbone = new_backbone(config)
+    if has_batch_norm(backbone):
+        batch = next(iter(new_dataset(config, source, BadImages())))
+        gather_statistics(backbone, views_outermost(batch["global"]))
+    return backbone
 
 
 def inspect_network(config):

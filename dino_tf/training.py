@@ -13,8 +13,8 @@ from dino_tf.assemble import (
     build_model,
     estimate_seconds,
     inspect_network,
-    new_backbone,
     new_dataset,
+    untrained_backbone,
 )
 from dino_tf.checkpoint import Checkpoints
 from dino_tf.config import Config
@@ -293,7 +293,9 @@ class Job:
         sheets = self._draw(backbone)
         trained = self._knn(backbone)
         keras.utils.set_random_seed(config.run.seed)
-        untrained = self._knn(new_backbone(config)) if trained else {}
+        untrained = {}
+        if trained:
+            untrained = self._knn(untrained_backbone(config, self.source))
         records = self.folder.read_metrics()
         summary = {
             "data": config.data,

@@ -293,6 +293,24 @@ def has_batch_norm(model):
     return any(isinstance(layer, kinds) for layer in model._flatten_layers())
 
 
+def gather_statistics(backbone, images):
+    """Makes the running statistics of all batch norms those of one batch.
+
+    For a network that is used untrained: with the statistics that it starts with, its
+    features are next to nothing.
+
+    Args:
+        backbone: `KerasBackbone`.
+        images: (B, H, W, 3) normalised float.
+    """
+    norms = [n for n in backbone._flatten_layers() if isinstance(n, SharedBatchNorm)]
+    for norm in norms:
+        norm.momentum = 0.0
+    backbone(images, training=True)
+    for norm in norms:
+        norm.momentum = backbone.batch_norm_momentum
+
+
 def _rows(x):
     return ops.reshape(x, (ops.shape(x)[0], -1, x.shape[-1]))
 

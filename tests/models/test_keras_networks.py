@@ -9,7 +9,11 @@ import tensorflow as tf
 
 from dino_tf.errors import UserError
 from dino_tf.models.backbones import create_backbone, load_backbone
-from dino_tf.models.keras_networks import KerasBackbone, SharedBatchNorm
+from dino_tf.models.keras_networks import (
+    KerasBackbone,
+    SharedBatchNorm,
+    gather_statistics,
+)
 
 SMALL = "keras:MobileNetV3Small"
 
@@ -105,6 +109,17 @@ def one_norm():
     norm = SharedBatchNorm(momentum=0.9)
     norm.build((None, None, None, 2))
     return norm
+
+
+def test_untrained_network_with_the_statistics_of_a_batch(tiny_application):
+    keras.utils.set_random_seed(0)
+    backbone, batch = create_backbone(tiny_application), images(8, 32, 32) * 1e-3
+    expected = np.asarray(backbone(batch, training=True))
+    assert np.abs(np.asarray(backbone(batch)) / expected).max() < 0.1
+    gather_statistics(backbone, batch)
+    # The running variance is that of n - 1.
+    np.testing.assert_allclose(backbone(batch), expected, rtol=0.02, atol=1e-4)
+    assert [n.momentum for n in norms(backbone)] == [0.9, 0.9]
 
 
 def test_frozen_batch_norm_goes_on_as_the_teachers_must():
