@@ -7,14 +7,25 @@ import keras
 from dino_tf import checks
 from dino_tf.dino import DINO
 from dino_tf.distribute import find_hardware
+from dino_tf.errors import UserError
 from dino_tf.loss import DINOLoss
 from dino_tf.models.backbones import create_backbone
 from dino_tf.models.head import DINOHead
+from dino_tf.models.keras_networks import gather_statistics, has_batch_norm
 from dino_tf.optimizers import OPTIMIZERS
-from dino_tf.pipeline import make_dataset
+from dino_tf.pipeline import BadImages, make_dataset
+from dino_tf.recipe import Network
 from dino_tf.schedules import EpochLinear, WarmupCosine
+from dino_tf.settings import value_of
 from dino_tf.transforms.multicrop import MultiCrop
-from dino_tf.workload import TYPICAL_SHARE, flops_per_photo, matmul_rate
+from dino_tf.views import views_outermost
+from dino_tf.workload import (
+    TYPICAL_SHARE,
+    count_numbers,
+    flops_per_photo,
+    matmul_rate,
+    seconds_per_photo,
+)
 
 
 def build_model(config, steps):
@@ -61,7 +72,45 @@ def build_model(config, steps):
 def new_backbone(config):
     """Untrained student backbone of a configuration."""
     settings = dataclasses.asdict(config.model)
-    return create_backbone(settings.pop("arch"), **settings)
+    arch = settings.pop("arch")
+    if not checks.is_vit(config):
+        own = checks.settings_of(arch)
+        settings = {k: v for k, v in settings.items() if k in own}
+        settings["image_size"] = config.views.global_size
+    return create_backbone(arch, **settings)
+
+
+def untrained_backbone(config, source):
+    """`new_backbone` to compare with; its batch norms have seen one batch."""
+    backbone = new_backbone(config)
+    if has_batch_norm(backbone):
+        batch = next(iter(new_dataset(config, source, BadImages())))
+        gather_statistics(backbone, views_outermost(batch["global"]))
+    return backbone
+
+
+def inspect_network(config):
+    """`recipe.Network` of a configuration, None for a Vision Transformer of ours.
+
+    Raises:
+        UserError: When the network is unknown or does not take the size of a view.
+    """
+    if checks.is_vit(config):
+        return None
+    views, backbone, numbers = config.views, new_backbone(config), 0
+    counts = {"views.global_size": 2, "views.local_size": views.num_local}
+    counts["run.eval_size"] = 0 if config.run.eval_size is None else 1
+    for key, count in counts.items():
+        if not count:
+            continue
+        size = (value_of(config, key),) * 2
+        try:
+            backbone.grid_of(size)
+        except ValueError as error:
+            raise UserError(f"{key}: {error}") from error
+        if key.startswith("views."):
+            numbers += count * count_numbers(backbone, size)
+    return Network(numbers, has_batch_norm(backbone))
 
 
 def new_optimizer(config, steps, total):
@@ -93,19 +142,33 @@ def new_dataset(config, source, bad_images, start_position=0):
     )
 
 
-def estimate_seconds(config, steps):
-    """Seconds that `steps` training steps take here, by arithmetic alone."""
-    width, depth, _ = checks.network(config)
+def estimate_seconds(config, steps, backbone):
+    """Seconds that `steps` training steps take here, and how that is known.
+
+    Returns:
+        Tuple (seconds, words): for a Vision Transformer by arithmetic alone, for
+        other networks by timing `backbone`, which is one of the configuration.
+    """
     head, views = config.head, config.views
+    sides = [(2, views.global_size, True), (views.num_local, views.local_size, False)]
+    photos = steps * config.pipeline.batch_size
+    if not checks.is_vit(config):
+        seconds = photos * seconds_per_photo(backbone, sides)
+        return seconds / _devices(config), "timed passes of the network"
+    width, depth, _ = checks.network(config)
     sizes = [width] + [head.hidden_dim] * (head.num_layers - 1)
     flops = flops_per_photo(
-        [(2, views.global_size, True), (views.num_local, views.local_size, False)],
+        sides,
         config.model.patch_size,
         width,
         depth,
         [*sizes, head.bottleneck_dim, head.out_dim],
     )
     dtype = config.run.precision.removeprefix("mixed_")
-    devices = max(find_hardware().num_gpus, 1) if config.run.strategy != "none" else 1
-    rate = matmul_rate(dtype) * TYPICAL_SHARE * devices
-    return steps * config.pipeline.batch_size * flops / rate
+    rate = matmul_rate(dtype) * TYPICAL_SHARE * _devices(config)
+    words = "the arithmetic of the network and a test of this machine"
+    return photos * flops / rate, words
+
+
+def _devices(config):
+    return max(find_hardware().num_gpus, 1) if config.run.strategy != "none" else 1

@@ -1,4 +1,4 @@
-"""Attention pictures of any photos with the weights of any run."""
+"""Pictures of what any network makes of any photos, with the weights of any run."""
 
 import pathlib
 
@@ -8,6 +8,9 @@ from dino_tf.errors import UserError
 from dino_tf.models.loading import load_backbone
 from dino_tf.transforms.image import IMAGENET_MEAN, IMAGENET_STD, try_decode
 from dino_tf.visualize.attention import write_attention
+from dino_tf.visualize.features import write_features
+
+KEEP_MASS = 0.6
 
 
 def attend(
@@ -15,12 +18,13 @@ def attend(
     weights,
     out=None,
     size=480,
-    keep_mass=0.6,
+    keep_mass=None,
     num_heads=None,
     part=None,
     say=print,
+    kind="attention",
 ):
-    """Writes the attention sheet and single pictures of each photo.
+    """Writes the sheet and single pictures of each photo.
 
     Args:
         paths: Photos or folders of photos.
@@ -28,19 +32,25 @@ def attend(
         out: Folder for the pictures; None makes `attend/` in a run folder given
             as `weights`, else `result/attend`.
         size: Shorter side of the photo for the network, in pixels.
-        keep_mass: Share of the attention that the mask keeps, in (0, 1].
+        keep_mass: Share of the attention that the mask keeps, in (0, 1]; None: 0.6.
         num_heads: Attention heads; see `load_backbone`.
         part: "student" or "teacher"; see `load_backbone`.
         say: Function that shows a line to the person.
+        kind: "attention", for networks that have it, or "features": the principal
+            components of the patch features, for every network.
 
     Returns:
         List of the written sheets.
 
     Raises:
-        UserError: For missing paths, no readable photo, or wrong numbers.
+        UserError: For missing paths, no readable photo, wrong numbers, or a network
+            without attention.
     """
+    if kind == "features" and keep_mass is not None:
+        raise UserError(f"keep_mass: got {keep_mass}, allowed: with attention only")
     photos = list_photos(paths)
     backbone = load_backbone(weights, num_heads, part)
+    _check_kind(backbone, kind)
     out = pathlib.Path(out) if out else _default_out(weights)
     _spare_originals(photos, out)
     mean, std = pixel_statistics(weights)
@@ -50,9 +60,12 @@ def attend(
         if image is None:
             bad.append(f"{path} ({reason})")
             continue
-        pictures = write_attention(
-            backbone, image, stem, out, keep_mass, size, mean, std
-        )
+        options = {"size": size, "mean": mean, "std": std}
+        if kind == "features":
+            pictures = write_features(backbone, image, stem, out, **options)
+        else:
+            mass = KEEP_MASS if keep_mass is None else keep_mass
+            pictures = write_attention(backbone, image, stem, out, mass, **options)
         sheets.append(pictures[0])
         say(f"{number}/{len(photos)} {sheets[-1]}")
     if bad:
@@ -60,6 +73,14 @@ def attend(
     if not sheets:
         raise UserError(f"none of {len(photos)} files is a readable photo: {bad[0]}")
     return sheets
+
+
+def _check_kind(backbone, kind):
+    if kind == "attention" and "attention" not in backbone.result_names:
+        name = getattr(backbone, "arch", type(backbone).__name__)
+        raise UserError(
+            f"{name} has no attention to draw; allowed for it: --kind features"
+        )
 
 
 def list_photos(paths):

@@ -60,11 +60,28 @@ RANGES = (
     ("from 0 to 256", lambda x: 0 <= x <= 256, "views.solarize_threshold"),
     ("2 or more", lambda x: x >= 2, "head.out_dim"),
 )
+# Beginnings of the names of other networks, and the settings of `model` they take.
+OTHER_NETWORKS = {
+    "keras:": (),
+    "keras_hub:": (),
+    "resnet50": (),
+    "xcit_": ("patch_size", "drop_path_rate"),
+}
 LOW_HIGH = ("global_scale", "local_scale", "aspect", "blur_sigma")
 
 
+def is_vit(config):
+    """Whether a configuration asks for a Vision Transformer of ours."""
+    return not config.model.arch.startswith(tuple(OTHER_NETWORKS))
+
+
+def settings_of(arch):
+    """Settings of the section `model` that a network other than a ViT takes."""
+    return next(own for start, own in OTHER_NETWORKS.items() if arch.startswith(start))
+
+
 def network(config):
-    """Width, blocks and heads that a configuration asks for."""
+    """Width, blocks and heads of the Vision Transformer that is asked for."""
     sizes, model = ARCHITECTURES[config.model.arch], config.model
     asked = (model.embed_dim, model.depth, model.num_heads)
     return tuple(own or size for own, size in zip(asked, sizes, strict=True))
@@ -91,11 +108,26 @@ def check_values(config):
         low, high = getattr(config.views, name)
         if low > high:
             _refuse(config, f"views.{name}", "the smaller number first")
+    _check_arch(config)
+
+
+def _check_arch(config):
     arch = config.model.arch
-    if arch not in ARCHITECTURES:
+    if not is_vit(config):
+        if arch.endswith(":"):
+            _refuse(config, "model.arch", f"{arch}NAME, as in keras:ResNet50")
+        taken = ("arch", *settings_of(arch))
+        for key, field in FIELDS.items():
+            own = key.startswith("model.") and key.removeprefix("model.") not in taken
+            if own and settings.value_of(config, key) != field.default:
+                _refuse(config, key, f"only with vit_*; {arch} has its own")
+    elif arch not in ARCHITECTURES:
         hint = settings.nearest(arch, ARCHITECTURES)
-        _refuse(config, "model.arch", f"{', '.join(ARCHITECTURES)}; {hint}")
-    _check_heads(config)
+        others = ("xcit_small_12", "xcit_medium_24", "resnet50", "keras:NAME")
+        known = ", ".join([*ARCHITECTURES, *others, "keras_hub:PRESET"])
+        _refuse(config, "model.arch", f"{known}; {hint}")
+    else:
+        _check_heads(config)
 
 
 def check_together(config, facts, replicas):
@@ -109,8 +141,10 @@ def check_together(config, facts, replicas):
     Raises:
         UserError: the first contradiction.
     """
-    _check_sizes(config)
+    if is_vit(config):
+        _check_sizes(config)
     _check_batch(config, facts, replicas)
+    _check_batch_norm(config, facts, replicas)
     _check_lengths(config)
     _check_pairs(config)
     _check_precision(config, facts)
@@ -142,6 +176,15 @@ def _check_batch(config, facts, replicas):
     if batch % (replicas * steps):
         words = f"multiples of {replicas * steps} ({replicas} devices, {steps} parts)"
         _refuse(config, "pipeline.batch_size", words)
+
+
+def _check_batch_norm(config, facts, replicas):
+    """Batch norm over several devices needs the whole batch at once."""
+    steps = config.optimizer.accumulate_steps
+    has_batch_norm = facts.network is not None and facts.network.batch_norm
+    if steps > 1 and replicas > 1 and (has_batch_norm or config.head.use_bn):
+        words = f"1 for batch norm over {replicas} devices"
+        _refuse(config, "optimizer.accumulate_steps", words)
 
 
 def _check_lengths(config):

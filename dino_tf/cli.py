@@ -165,6 +165,7 @@ def _attend(parsed):
         parsed.keep_mass,
         num_heads=parsed.num_heads,
         part=parsed.part,
+        kind=parsed.kind,
     )
     return 0
 

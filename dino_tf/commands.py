@@ -1,5 +1,7 @@
 """The commands of the command line and their arguments, as tables."""
 
+from typing import Literal
+
 COMMANDS = {
     "train": "train on photos, then draw what the network attends to (the default)",
     "attend": "draw what trained weights attend to in photos",
@@ -46,8 +48,13 @@ ARGUMENTS = {
         },
         "--keep-mass": {
             "type": float,
-            "default": 0.6,
-            "help": "share of the attention that the mask keeps",
+            "help": "share of the attention that the mask keeps; else 0.6",
+        },
+        "--kind": {
+            "type": Literal["attention", "features"],
+            "default": "attention",
+            "help": "attention, for networks that have it, or the principal "
+            "components of the patch features, for every network",
         },
     },
     "export": {

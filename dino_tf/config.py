@@ -69,7 +69,9 @@ class Model:
     arch: str = setting(
         "vit_small",
         "vit_tiny, vit_small, vit_base or vit_large; the first two are the ones for "
-        "quick trials",
+        "quick trials. Or keras:NAME, a network of keras.applications such as "
+        "keras:ResNet50, or keras_hub:PRESET; the other settings of model are for "
+        "vit_* only",
     )
     patch_size: int = setting(
         16,

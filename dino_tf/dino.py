@@ -13,7 +13,8 @@ from dino_tf.distribute import (
     update_each_replica,
 )
 from dino_tf.loss import DINOLoss
-from dino_tf.models.head import BatchNorm, DINOHead
+from dino_tf.models.head import DINOHead
+from dino_tf.models.keras_networks import has_batch_norm
 from dino_tf.schedules import value_at
 from dino_tf.views import split_batch, views_outermost
 
@@ -107,8 +108,8 @@ class DINO(keras.Model):
         Args:
             optimizer: Any Keras optimizer, or one of `dino_tf.optimizers`.
             jit_compile: Whether forward and backward pass are compiled by XLA; works
-                under a `tf.distribute` strategy too (except with batch norm in the
-                head, whose statistics cross replicas). "auto" means: on a GPU.
+                under a `tf.distribute` strategy too (except with batch norm, whose
+                statistics cross replicas). "auto" means: on a GPU.
             **kwargs: Other arguments of `keras.Model.compile`.
         """
         if jit_compile == "auto":
@@ -193,8 +194,8 @@ class DINO(keras.Model):
             return self._compute_part(global_views, local_views, step, loss_scale)
         if self._has_batch_norm() and replicas_in_sync() > 1:
             raise ValueError(
-                f"accumulate_steps={self.accumulate_steps} with batch norm in the head "
-                "over several replicas: expected one of the three to be given up"
+                f"accumulate_steps={self.accumulate_steps} with batch norm over "
+                "several replicas: expected one of the three to be given up"
             )
         parts = self.accumulate_steps
         split = [split_batch(v, parts) for v in (global_views, local_views)]
@@ -293,8 +294,7 @@ class DINO(keras.Model):
         return tf.ones(())
 
     def _has_batch_norm(self):
-        kinds = (BatchNorm, keras.layers.BatchNormalization)
-        return any(isinstance(layer, kinds) for layer in self._flatten_layers())
+        return has_batch_norm(self)
 
     def get_config(self):
         momentum = self.teacher_momentum

@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from dino_tf import presets, recipe
+from dino_tf import checks, presets, recipe
+from dino_tf.assemble import inspect_network
 from dino_tf.config import Config
 from dino_tf.datasets import open_source
 from dino_tf.datasets.voc import find_voc
@@ -58,6 +59,8 @@ def prepare(config, say=print):
         initial = read_initial(config.init, config.model.num_heads if asked else None)
         config, followed = fit_config(config, initial)
         why |= followed
+    checks.check_values(config)
+    facts = dataclasses.replace(facts, network=inspect_network(config))
     config, reasons = recipe.resolve(config, facts)
     return Prepared(config, {**why, **reasons}, source, test_source, initial)
 

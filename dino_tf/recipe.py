@@ -11,10 +11,23 @@ from dataclasses import dataclass
 import yaml
 
 from dino_tf import checks, settings
-from dino_tf.config import Config
+from dino_tf.config import FIELDS, Config
 
 LARGE_DATA = 100_000
 SMALL_CROP = 128  # pixels a side
+
+
+@dataclass(frozen=True)
+class Network:
+    """What is known of a network that is no Vision Transformer of ours.
+
+    Args:
+        numbers: numbers that all its layers give for the views of one photo.
+        batch_norm: it has batch norm.
+    """
+
+    numbers: float
+    batch_norm: bool
 
 
 @dataclass(frozen=True)
@@ -31,6 +44,7 @@ class Facts:
         cpu_has_bf16: the CPU multiplies bfloat16 matrices (AMX or AVX-512 BF16).
         memory_gb: main memory that this process may use, None where unknown.
         num_cpu_devices: logical CPU devices of TensorFlow, more than 1 in tests.
+        network: `Network`, None for a Vision Transformer of ours.
     """
 
     num_photos: int
@@ -42,6 +56,7 @@ class Facts:
     cpu_has_bf16: bool = False
     memory_gb: float | None = None
     num_cpu_devices: int = 1
+    network: Network | None = None
 
 
 def choose_preset(facts, data):
@@ -66,20 +81,27 @@ def num_replicas(config, facts):
     return max(facts.num_gpus or facts.num_cpu_devices, 1)
 
 
-def gigabytes_per_photo(config):
+def gigabytes_per_photo(config, network=None):
     """Estimate of the memory that training takes for each photo of a batch.
 
     32 numbers for every token, block and channel, fitted to the published 15.4 GB for
-    64 photos of 2 x 224 and 10 x 96 pixels, ViT-S/16, half precision.
+    64 photos of 2 x 224 and 10 x 96 pixels, ViT-S/16, half precision. Other networks:
+    everything that their layers give, as if nothing were freed before the end.
+
+    Args:
+        config: `Config` with a precision.
+        network: `Network`; None for a Vision Transformer of ours.
 
     Reference:
         Caron et al. 2021, arXiv 2104.14294, table 8.
     """
+    size = 4 if config.run.precision == "float32" else 2
+    if network is not None:
+        return size * network.numbers / 1e9
     width, depth, _ = checks.network(config)
     views, patch = config.views, config.model.patch_size
     tokens = 2 * ((views.global_size // patch) ** 2 + 1)
     tokens += views.num_local * ((views.local_size // patch) ** 2 + 1)
-    size = 4 if config.run.precision == "float32" else 2
     return 32 * size * tokens * depth * width / 1e9
 
 
@@ -106,6 +128,12 @@ def resolve(config, facts):
         if settings.value_of(resolved, key) in (None, "auto"):
             value, reasons[key] = rule(resolved, facts)
             settings.assign(resolved, key, value)
+    if not checks.is_vit(resolved):
+        taken = [
+            f"model.{k}" for k in ("arch", *checks.settings_of(resolved.model.arch))
+        ]
+        others = [k for k in FIELDS if k.startswith("model.") and k not in taken]
+        reasons |= dict.fromkeys(others, "of vit_* only")
     checks.check_together(resolved, facts, num_replicas(resolved, facts))
     return resolved, reasons
 
@@ -201,9 +229,8 @@ def _fits(config, facts):
     if memory is None:
         return math.inf
     # The rest is for weights, photos that wait, and the error of the estimate.
-    return max(
-        (0.8 if facts.num_gpus else 0.5) * memory / gigabytes_per_photo(config), 1
-    )
+    share = 0.8 if facts.num_gpus else 0.5
+    return max(share * memory / gigabytes_per_photo(config, facts.network), 1)
 
 
 def _batch_size(config, facts):
@@ -226,6 +253,9 @@ def _batch_size(config, facts):
 def _accumulate_steps(config, facts):
     share = max(config.pipeline.batch_size // num_replicas(config, facts), 1)
     fits = _fits(config, facts)
+    has_batch_norm = facts.network is not None and facts.network.batch_norm
+    if num_replicas(config, facts) > 1 and (has_batch_norm or config.head.use_bn):
+        return 1, "batch norm over several devices needs the batch at once"
     if share <= fits:
         return 1, f"a batch part of {share} photos fits the memory"
     steps = next(n for n in range(1, share + 1) if share % n == 0 and share / n <= fits)
@@ -281,6 +311,8 @@ def _attention_every(config, facts):
 
 
 def _image_size(config, facts):
+    if not checks.is_vit(config):
+        return None, "only Vision Transformers have a position table"
     return config.views.global_size, "the size of the global crops"
 
 

@@ -6,6 +6,7 @@ import pathlib
 
 from dino_tf.config import Config
 from dino_tf.errors import UserError
+from dino_tf.workload import say_duration
 
 # Settings that say where a run lies, not what it is.
 _PLACE = {"run.name", "run.result_dir", "run.resume"}
@@ -18,8 +19,9 @@ class RunFolder:
         path: The folder; made when missing.
 
     Attributes:
-        path, config, metrics, checkpoints, backbone, attention, summary,
-        tensorboard: Where each part lies.
+        path, config, metrics, checkpoints, backbone, attention, features, summary,
+        tensorboard: Where each part lies; `features` takes the place of `attention`
+            for networks that have none.
     """
 
     def __init__(self, path):
@@ -31,6 +33,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.backbone = self.path / "backbone.keras"
         self.attention = self.path / "attention"
+        self.features = self.path / "features"
         self.summary = self.path / "summary.json"
         self.tensorboard = self.path / "tensorboard"
 
@@ -124,6 +127,26 @@ def differences(old, new):
     """{dotted key: (old value, new value)} of what makes two runs different."""
     old, new = old.flatten(), new.flatten()
     return {k: (old[k], new[k]) for k in new if k not in _PLACE and old[k] != new[k]}
+
+
+def report(folder, summary, sheets, pictures):
+    """What a person wants to read at the end; `pictures` is the sheets' folder."""
+    lines = [f"done in {say_duration(summary['seconds'])}: {folder.path}"]
+    for key, value in summary.items():
+        if key.startswith("knn/"):
+            start = "untrained" if f"untrained/{key}" in summary else "initial"
+            floor = summary[f"{start}/{key}"]
+            lines.append(f"  {key} {value:.1f} % ({start} network {floor:.1f} %)")
+    kind = pictures.name
+    option = " --kind features" if kind == "features" else ""
+    lines.append(
+        f"  {kind.removesuffix('s')} pictures of {len(sheets)} photos: {pictures}"
+    )
+    lines.append(f"  the trained network: {folder.backbone}")
+    lines.append(
+        f"  more pictures: python main.py attend PHOTOS --weights {folder.path}{option}"
+    )
+    return "\n".join(lines)
 
 
 def _conflict(folder, different):

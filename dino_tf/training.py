@@ -9,7 +9,12 @@ import keras
 
 from dino_tf import callbacks as parts
 from dino_tf import recipe
-from dino_tf.assemble import build_model, estimate_seconds, new_backbone, new_dataset
+from dino_tf.assemble import (
+    build_model,
+    estimate_seconds,
+    new_dataset,
+    untrained_backbone,
+)
 from dino_tf.checkpoint import Checkpoints
 from dino_tf.config import Config
 from dino_tf.distribute import make_strategy, start_sooner
@@ -17,9 +22,10 @@ from dino_tf.errors import Diverged, UserError
 from dino_tf.evaluate.knn import evaluate_knn, spread
 from dino_tf.pipeline import BadImages, steps_per_epoch
 from dino_tf.prepare import knn_sources, prepare
-from dino_tf.run_folder import choose_folder, write_text
+from dino_tf.run_folder import choose_folder, report, write_text
 from dino_tf.transforms.image import try_decode
 from dino_tf.visualize.attention import write_attention
+from dino_tf.visualize.features import write_features
 from dino_tf.workload import say_duration
 
 # Photos that the k-NN numbers of a run look at, so that they take seconds.
@@ -105,22 +111,27 @@ class Job:
             if self.initial and not done:
                 self.initial.put_into(model)
                 self.say(self.initial.describe())
-        self._announce(done, resumed)
+        self._announce(done, resumed, model.student_backbone)
         self.folder.cut_metrics(done)
         self._fit(model, checkpoints, done)
         return self._finish(model, began)
 
-    def _announce(self, done, resumed):
+    def _announce(self, done, resumed, backbone):
         config = self.config
         if resumed:
             self.say(f"continuing {self.folder.path} after epoch {done}")
-        seconds = estimate_seconds(config, self.steps * (config.run.epochs - done))
+        steps = self.steps * (config.run.epochs - done)
+        seconds, words = estimate_seconds(config, steps, backbone)
         photos = f"{len(self.source):,} photos, {self.steps} steps an epoch"
         self.say(
             f"run folder: {self.folder.path}\n{photos}, {config.run.epochs} epochs: "
-            f"about {say_duration(seconds)} of training, by the arithmetic of the "
-            "network and a test of this machine"
+            f"about {say_duration(seconds)} of training, by {words}"
         )
+        if "attention" not in backbone.result_names:
+            self.say(
+                f"{config.model.arch} has no attention: its pictures show the "
+                f"principal components of its features, in {self.folder.features}"
+            )
         self.logger.info("start after epoch %d: %s; data %s", done, photos, config.data)
 
     def _fit(self, model, checkpoints, done):
@@ -194,10 +205,11 @@ class Job:
         )
 
     def _draw_epoch(self, epoch, model):
-        self._draw(model.teacher_backbone, self.folder.attention / f"epoch-{epoch:04d}")
+        self._draw(model.teacher_backbone, f"epoch-{epoch:04d}")
 
-    def _draw(self, backbone, out):
-        """Attention sheets of the run's fixed list of photos."""
+    def _draw(self, backbone, below=""):
+        """Sheets of the run's fixed list of photos."""
+        write, out = self._pictures(backbone)
         source = self.test_source or self.source
         run, views = self.config.run, self.config.views
         sheets = []
@@ -207,27 +219,33 @@ class Job:
                 self.logger.warning("not drawn: %s (%s)", source.id(index), reason)
                 continue
             stem = source.id(index).replace("/", "_")
-            sheets += write_attention(
+            sheets += write(
                 backbone,
                 image,
                 stem,
-                out,
+                out / below,
                 size=run.attention_size,
                 mean=views.mean,
                 std=views.std,
             )[:1]
         return sheets
 
+    def _pictures(self, backbone):
+        """(function that writes them, folder of them) for the kind of network."""
+        if "attention" in backbone.result_names:
+            return write_attention, self.folder.attention
+        return write_features, self.folder.features
+
     def _finish(self, model, began):
         config, backbone = self.config, model.teacher_backbone
         backbone.save(self.folder.backbone)
-        sheets = self._draw(backbone, self.folder.attention)
+        sheets = self._draw(backbone)
         trained = self._knn(backbone)
         keras.utils.set_random_seed(config.run.seed)
-        start, before = "untrained", new_backbone(config)
-        if self.initial:
-            start, before = "initial", self.initial.teacher
-        floor = self._knn(before) if trained else {}
+        start, floor = "initial" if self.initial else "untrained", {}
+        if trained:
+            before = self.initial and self.initial.teacher
+            floor = self._knn(before or untrained_backbone(config, self.source))
         records = self.folder.read_metrics()
         summary = {
             "data": config.data,
@@ -242,26 +260,10 @@ class Job:
         }
         write_text(self.folder.summary, json.dumps(summary, indent=2) + "\n")
         self.logger.info("done: %s", summary)
-        self.say(report(self.folder, summary, sheets))
+        self.say(report(self.folder, summary, sheets, self._pictures(backbone)[1]))
         return Run(self.folder.path, config, model, summary)
 
 
 def watch_list(count, wanted):
     """`wanted` places (or all) spread evenly over `count` photos."""
     return spread(count, wanted).tolist()
-
-
-def report(folder, summary, sheets):
-    """What a person wants to read at the end."""
-    lines = [f"done in {say_duration(summary['seconds'])}: {folder.path}"]
-    for key, value in summary.items():
-        if key.startswith("knn/"):
-            start = "untrained" if f"untrained/{key}" in summary else "initial"
-            floor = summary[f"{start}/{key}"]
-            lines.append(f"  {key} {value:.1f} % ({start} network {floor:.1f} %)")
-    lines.append(f"  attention pictures of {len(sheets)} photos: {folder.attention}")
-    lines.append(f"  the trained network: {folder.backbone}")
-    lines.append(
-        f"  more pictures: python main.py attend PHOTOS --weights {folder.path}"
-    )
-    return "\n".join(lines)

@@ -43,6 +43,56 @@ def flops_per_photo(views, patch_size, width, depth, head_sizes):
     return total
 
 
+def count_numbers(backbone, size):
+    """Numbers that all operations of a forward pass give for one image.
+
+    Args:
+        backbone: (B, H, W, 3) -> (B, D).
+        size: (H, W) of the image.
+    """
+    import tensorflow as tf
+
+    image = tf.TensorSpec((1, *size, 3), "float32")
+    forward = tf.function(lambda images: backbone(images, training=False))
+    total = 0
+    for operation in forward.get_concrete_function(image).graph.get_operations():
+        # Views of the same memory, and weights as they are read, count for nothing.
+        if operation.type not in ("Reshape", "Identity", "ReadVariableOp", "Cast"):
+            sizes = [t.shape.num_elements() for t in operation.outputs if _real(t)]
+            total += sum(size or 0 for size in sizes)
+    return total
+
+
+def _real(tensor):
+    return tensor.dtype.is_floating and tensor.shape.rank is not None
+
+
+def seconds_per_photo(backbone, views, batch=8):
+    """Seconds of a training step for one photo, by timing forward passes.
+
+    Args:
+        backbone: (B, H, W, 3) -> (B, D).
+        views: List of (number of crops, side in pixels, seen by the teacher too).
+        batch: Images in a pass.
+    """
+    import tensorflow as tf
+
+    forward = tf.function(lambda images: backbone(images, training=False))
+    total = 0.0
+    for count, side, teacher in views:
+        if not count:
+            continue
+        images, passes = tf.zeros((batch, side, side, 3)), []
+        # The first of each size traces and warms up.
+        for _ in range(3):
+            start = time.perf_counter()
+            forward(images).numpy()
+            passes.append(time.perf_counter() - start)
+        seconds = min(passes) / batch
+        total += count * seconds * (STUDENT_PASSES + (1 if teacher else 0))
+    return total
+
+
 def matmul_rate(dtype="float32", size=1024, seconds=0.3):
     """Matrix-product rate of the default device in operations per second."""
     import tensorflow as tf

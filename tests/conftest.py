@@ -103,6 +103,24 @@ def server(monkeypatch):
 
 
 @pytest.fixture
+def tiny_application(monkeypatch):
+    """Name of a network among `keras.applications` that is traced in a second."""
+    import keras
+
+    def make(include_top, weights, input_shape):
+        assert not include_top and weights is None
+        x = inputs = keras.Input(input_shape)
+        for width, stride in ((8, 4), (12, 2)):
+            x = keras.layers.Conv2D(width, 3, stride, padding="same", use_bias=False)(x)
+            x = keras.layers.BatchNormalization(momentum=0.999)(x)
+            x = keras.layers.ReLU()(keras.layers.Dropout(0.5)(x))
+        return keras.Model(inputs, x)
+
+    monkeypatch.setattr(keras.applications, "TinyNet", make, raising=False)
+    return "keras:TinyNet"
+
+
+@pytest.fixture
 def check_layer(tmp_path):
     """Function that checks what every layer promises.
 

@@ -64,6 +64,23 @@ def test_pictures_go_into_the_run_by_default(run, photos):
     assert sheets[0].is_file()
 
 
+def test_features_of_any_network(run, photos, tmp_path):
+    quiet = {"size": 32, "say": lambda line: None, "kind": "features"}
+    for weights in (run, "random:keras:MobileNetV3Small"):
+        out = tmp_path / str(weights).rpartition(":")[2].rpartition("/")[2]
+        sheets = attend([photos / "a.png"], weights, out, **quiet)
+        assert sheets == [out / "a.png"]
+        names = {p.stem for p in (out / "a").iterdir()}
+        assert {"component1", "components", "mask", "masked"} <= names
+    with pytest.raises(UserError, match="keep_mass: got 0.5, allowed: with attention"):
+        attend([photos / "a.png"], run, out, keep_mass=0.5, **quiet)
+
+
+def test_network_without_attention_is_offered_features(photos):
+    with pytest.raises(UserError, match="keras:MobileNet.* no attention.*--kind feat"):
+        attend([photos / "a.png"], "random:keras:MobileNetV3Small", size=32)
+
+
 def test_originals_are_never_overwritten(run, photos, tmp_path):
     before = (photos / "a.png").read_bytes()
     with pytest.raises(UserError, match="holds photos that the pictures of 'a'"):
@@ -81,8 +98,8 @@ def test_originals_are_never_overwritten(run, photos, tmp_path):
 def test_pixels_are_normalised_as_in_the_run(run, photos, tmp_path, monkeypatch):
     seen = []
 
-    def spy(*arguments):
-        seen.append(arguments[-2:])
+    def spy(*arguments, size, mean, std):
+        seen.append((mean, std))
         return [tmp_path / "a.png"]
 
     monkeypatch.setattr("dino_tf.attend.write_attention", spy)

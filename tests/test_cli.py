@@ -93,6 +93,7 @@ def test_asked_for_default_is_told_from_silence(trained):
         ("attend photos", "attend: missing are weights"),
         ("attend a --weights b --sise 3", "did you mean --size?"),
         ("attend a --weights b --keep-mas 3", "did you mean --keep-mass?"),
+        ("attend a --weights b --kind feature", "allowed: attention, features"),
         ("attend a --weights b --size x", "--size: got 'x', allowed: a whole number"),
         ("data", "data: allowed are get NAME, check SPEC"),
         ("data gt", "data: allowed are get NAME, check SPEC"),
@@ -137,8 +138,14 @@ def test_attend_hands_its_arguments_on(monkeypatch):
     )
     monkeypatch.setitem(sys.modules, "dino_tf.attend", module)
     assert cli.main("attend a b --weights w --keep-mass 0.5".split()) == 0
-    named = {"num_heads": None, "part": None}
-    assert calls == [(["a", "b"], "w", None, 480, 0.5, named)]
+    argv = "attend a --weights w --kind features --num-heads 3 --part student"
+    assert cli.main(argv.split()) == 0
+    plain = {"num_heads": None, "part": None, "kind": "attention"}
+    asked = {"num_heads": 3, "part": "student", "kind": "features"}
+    assert calls == [
+        (["a", "b"], "w", None, 480, 0.5, plain),
+        (["a"], "w", None, 480, None, asked),
+    ]
 
 
 def test_export_hands_its_arguments_on(monkeypatch):

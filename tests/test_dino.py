@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from dino_tf.dino import DINO
 from dino_tf.loss import DINOLoss
+from dino_tf.models.backbones import create_backbone
 from dino_tf.models.head import DINOHead
 from dino_tf.models.vit import VisionTransformer
 from dino_tf.optimizers import LARS, SGD, AdamW
@@ -85,6 +86,47 @@ def test_two_replicas_equal_one(strategy, use_bn, kind):
     two = fitted(strategy, optimizer=optimizer, use_bn=use_bn)
     check_same(one, two, 1e-4, FEED_BATCH_NORM if use_bn and kind != SGD else ())
     assert np.abs(one[0].dino_loss.center.numpy()).max() > 1e-4
+
+
+def convolutional(arch, strategy=None, steps=STEPS):
+    """A network of Keras after a few steps, and its last loss."""
+    with strategy.scope() if strategy else contextlib.nullcontext():
+        keras.utils.set_random_seed(0)
+        backbone = create_backbone(arch)
+        head = DINOHead(32, hidden_dim=24, bottleneck_dim=16)
+        model = DINO(backbone, head, DINOLoss(32), 0.9)
+        model.compile(optimizer=SGD(1e-1, 1e-4))
+    history = model.fit(views(steps=steps), verbose=0, shuffle=False)
+    return model, history.history["loss"][-1]
+
+
+def test_two_replicas_equal_one_with_a_network_of_keras(tiny_application, strategy):
+    one, two = (convolutional(tiny_application, s) for s in (None, strategy))
+    check_same(one, two, 1e-4)
+    teacher = one[0].teacher_backbone
+    moved = [v for v in teacher.weights if v.path.endswith("moving_mean")]
+    # A frozen batch norm of Keras's would have kept its zeros.
+    assert len(moved) == 2
+    assert all(np.abs(v.numpy()).max() > 1e-3 for v in moved)
+    for variable in two[0].weights:
+        copies = strategy.experimental_local_results(variable.value)
+        np.testing.assert_array_equal(*[c.numpy() for c in copies])
+
+
+def test_network_of_keras_is_saved_whole(tiny_application, tmp_path):
+    model, _ = convolutional(tiny_application, steps=1)
+    model.save(tmp_path / "dino.keras")
+    loaded = keras.saving.load_model(tmp_path / "dino.keras")
+    for a, b in zip(model.weights, loaded.weights, strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy(), err_msg=a.path)
+
+
+def test_step_of_a_network_of_keras_is_undisturbed(tiny_application):
+    """Dropout of the network's own would make the teacher's pass random."""
+    model, _ = convolutional(tiny_application, steps=1)
+    batch = next(iter(views()))
+    logits = [model.teacher_logits(batch["global"]) for _ in range(2)]
+    np.testing.assert_array_equal(*logits)
 
 
 def test_two_replicas_with_an_ordinary_keras_optimizer(strategy):

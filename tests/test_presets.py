@@ -37,6 +37,26 @@ def test_published_numbers():
     assert config.optimizer.teacher_momentum == 0.996
 
 
+def test_published_numbers_of_resnet():
+    config = apply_preset(Config(), "resnet50")
+    optimizer, views = config.optimizer, config.views
+    assert (optimizer.name, optimizer.lr) == ("sgd", 0.03)
+    assert (optimizer.weight_decay, optimizer.weight_decay_end) == (1e-4, 1e-4)
+    assert (views.global_scale, views.local_scale) == ((0.14, 1.0), (0.05, 0.14))
+    # What the command leaves at the program's defaults, on 8 GPUs of 64 photos.
+    assert (config.pipeline.batch_size, views.num_local) == (512, 8)
+    assert (config.run.epochs, optimizer.clip_grad) == (100, 3.0)
+    assert (config.head.out_dim, config.head.norm_last_layer) == (65536, True)
+    assert (config.head.use_bn, config.loss.teacher_temp) == (False, 0.04)
+
+
+def test_another_network_does_without_the_patches_of_a_preset():
+    asked = Config.from_dict({"model.arch": "keras:ResNet50"})
+    config = apply_preset(asked, "quickstart")
+    assert config.model == asked.model
+    assert config.views.global_size == 32
+
+
 def test_asked_for_values_stay():
     asked = Config()
     asked.run.epochs = 7

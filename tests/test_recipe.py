@@ -9,6 +9,7 @@ from dino_tf.presets import apply_preset
 from dino_tf.recipe import (
     RULES,
     Facts,
+    Network,
     choose_preset,
     describe,
     gigabytes_per_photo,
@@ -259,6 +260,48 @@ def test_written_yaml_reads_back_with_reasons_as_comments(tmp_path):
     assert Config.from_yaml(file) == config
     text = file.read_text()
     assert "  # the schedules end with the run\n  schedule_epochs: 30\n" in text
+
+
+RESNET = Network(numbers=50e6, batch_norm=True)
+
+
+def test_memory_of_other_networks_is_what_their_layers_give():
+    config = resolved(run__precision="float32")
+    assert gigabytes_per_photo(config, RESNET) == pytest.approx(0.2)
+    facts = Facts(5011, num_gpus=1, gpu_memory_gb=2.0, network=RESNET)
+    # 0.8 of 2 GB hold 8 photos of 0.2 GB.
+    config = resolved(facts, model__arch="keras:ResNet50", run__precision="float32")
+    assert config.pipeline.batch_size == 8
+
+
+def test_batch_norm_over_devices_is_not_cut_into_parts():
+    facts = Facts(5011, num_gpus=2, gpu_memory_gb=2.0, network=RESNET)
+    values = {"model__arch": "keras:ResNet50", "run__precision": "float32"}
+    config = resolved(facts, pipeline__batch_size=64, **values)
+    assert config.optimizer.accumulate_steps == 1
+    text = refused(facts, optimizer__accumulate_steps=2, **values)
+    assert "got 2, allowed: 1 for batch norm over 2 devices" in text
+    alone = Facts(5011, num_gpus=1, gpu_memory_gb=2.0, network=RESNET)
+    config = resolved(alone, pipeline__batch_size=64, **values)
+    assert config.optimizer.accumulate_steps == 8
+
+
+def test_settings_of_vits_are_refused_for_other_networks():
+    text = refused(model__arch="keras:ResNet50", model__patch_size=8)
+    assert text == (
+        "model.patch_size: got 8, allowed: only with vit_*; keras:ResNet50 has its own"
+    )
+    assert "keras:NAME, as in keras:ResNet50" in refused(model__arch="keras:")
+    facts = Facts(5011, network=RESNET)
+    config = Config.from_dict({"model.arch": "keras:ResNet50"})
+    config, reasons = resolve(config, facts)
+    assert reasons["model.patch_size"] == "of vit_* only"
+
+
+def test_any_size_of_view_is_left_to_the_network():
+    facts = Facts(5011, network=RESNET)
+    config = resolved(facts, model__arch="keras:ResNet50", views__global_size=100)
+    assert config.run.eval_size == 100
 
 
 def test_networks_are_those_of_the_models():

@@ -21,15 +21,16 @@ RANKS = (
         "scenes __init__",
         "transforms": "__init__ image augment multicrop",
         "models": "__init__ pos_embed rope torch_tensors torch_objects torch_unpickler "
-        "torch_legacy torch_file block vit head xcit_block xcit resnet backbones "
-        "weights weight_files dinov3_names recognise published loading",
-        "analysis": "__init__ boxes lost tokencut attention neighbours",
+        "torch_legacy torch_file block vit head xcit_block xcit resnet keras_sources "
+        "keras_networks backbones weights weight_files dinov3_names recognise "
+        "published loading",
+        "analysis": "__init__ boxes lost tokencut attention neighbours components",
     },
     {"": "pipeline views loss optimizers workload"},
     {"": "dino"},
     {
         "evaluate": "__init__ features knn discovery",
-        "visualize": "__init__ draw attention",
+        "visualize": "__init__ draw attention features",
     },
     {"": "run_folder checkpoint callbacks assemble initial prepare"},
     {"": "attend model_card formats export training"},

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from dino_tf.checkpoint import Checkpoints
-from dino_tf.config import Config
+from dino_tf.config import Config, Model
 from dino_tf.errors import Diverged, UserError
 from dino_tf.models.loading import load_backbone
 from dino_tf.training import train, watch_list
@@ -227,6 +227,66 @@ def test_mirrored_run(tmp_path):
     run = train(config, quiet)
     assert run.model.distribute_strategy.num_replicas_in_sync == 2
     assert np.isfinite(run.summary["loss"])
+
+
+def with_network(arch, tmp_path, **changes):
+    """Configuration with a network of `keras.applications`."""
+    sizes = {"views.global_size": 64, "views.local_size": 32, "run.eval_size": 64}
+    config = tiny(tmp_path, **{**sizes, **changes})
+    config.model = Model(arch=arch)
+    return config
+
+
+def check_run(run, arch, said):
+    """Two epochs of a network without attention, its pictures, and its weights."""
+    assert [r["epoch"] for r in records(run.path)] == [1, 2]
+    assert np.isfinite(run.summary["loss"]) and "knn/top1_k20" in run.summary
+    told = "\n".join(said)
+    assert told.count(f"{arch} has no attention") == 1
+    assert "by timed passes of the network" in told
+    assert f"feature pictures of 2 photos: {run.path / 'features'}" in told
+    assert len(list((run.path / "features").glob("*.png"))) == 2
+    assert len(list((run.path / "features" / "epoch-0002").glob("*.png"))) == 2
+    assert not (run.path / "attention").exists()
+    images = np.random.default_rng(0).normal(size=(2, 32, 64, 3)).astype("float32")
+    np.testing.assert_allclose(
+        load_backbone(run.path)(images),
+        run.model.teacher_backbone(images),
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize(("strategy", "replicas"), [("none", 1), ("mirrored", 2)])
+def test_network_of_keras(tiny_application, tmp_path, strategy, replicas):
+    said, changes = [], {"run.strategy": strategy}
+    run = train(with_network(tiny_application, tmp_path, **changes), said.append)
+    check_run(run, tiny_application, said)
+    assert run.model.distribute_strategy.num_replicas_in_sync == replicas
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["none", "mirrored"])
+def test_application_of_keras(tmp_path, strategy):
+    said, arch = [], "keras:MobileNet"
+    changes = {"run.strategy": strategy, "pipeline.batch_size": 16}
+    run = train(with_network(arch, tmp_path, **changes), said.append)
+    check_run(run, arch, said)
+
+
+@pytest.mark.parametrize(
+    ("arch", "words"),
+    [
+        ("keras:MobilNet", "nearest is keras:MobileNet"),
+        ("keras:InceptionV3", "views.global_size: keras:InceptionV3 got .* 48 x 48"),
+    ],
+)
+def test_network_that_does_not_fit_is_refused_before_a_folder_is_made(
+    tmp_path, arch, words
+):
+    config = with_network(arch, tmp_path, **{"views.global_size": 48})
+    with pytest.raises(UserError, match=words):
+        train(config, quiet)
+    assert not (tmp_path / "result").exists()
 
 
 @pytest.mark.parametrize("name", ["sgd", "lars"])

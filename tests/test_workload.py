@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import keras
 import pytest
 
 from dino_tf import workload
@@ -26,6 +27,34 @@ def test_step_of_one_photo_by_hand():
     # Local: 2 tokens, 480 + 30, once, three passes.
     flops = workload.flops_per_photo([(2, 8, True), (1, 4, False)], 4, 3, 1, [3, 5])
     assert flops == 2 * 1410 * 4 + 510 * 3
+
+
+def test_numbers_of_a_network_by_hand():
+    layers = [
+        keras.layers.Conv2D(3, 3, padding="same", use_bias=False),
+        keras.layers.ReLU(),
+        keras.layers.GlobalAveragePooling2D(),
+    ]
+    network = keras.Sequential([keras.Input((None, None, 3)), *layers])
+    # The image and two maps of three channels, and three means.
+    numbers = workload.count_numbers(network, (4, 5))
+    assert numbers == 3 * 3 * 4 * 5 + 3
+
+
+def test_seconds_of_a_photo_by_a_clock(monkeypatch):
+    # Global: passes of 5, 3 and 4 seconds; local: 9, 2 and 1.
+    times = iter([0, 5, 5, 8, 8, 12, 0, 9, 9, 11, 11, 12])
+    clock = SimpleNamespace(perf_counter=lambda: next(times))
+    monkeypatch.setattr(workload, "time", clock)
+
+    def network(images, training):
+        assert images.shape[0] == 2 and not training
+        return images[:, 0, 0]
+
+    views = [(2, 8, True), (6, 4, False), (0, 2, False)]
+    seconds = workload.seconds_per_photo(network, views, batch=2)
+    # Two crops of 3 / 2 seconds four times, six of 1 / 2 seconds three times.
+    assert seconds == 2 * 1.5 * 4 + 6 * 0.5 * 3
 
 
 def test_rate_counts_whole_products(monkeypatch):

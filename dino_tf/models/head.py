@@ -11,6 +11,38 @@ from dino_tf.models.block import dense, gelu
 NORMALIZE_EPSILON = 1e-12
 
 
+def shared_moments(x):
+    """Mean and variance (D,) of x (..., D) over all replicas, float32.
+
+    Every replica holds as many values.
+    """
+    axes = list(range(len(x.shape) - 1))
+    if replicas_in_sync() == 1:
+        return ops.moments(x, axes=axes)
+    both = ops.stack([ops.mean(x, axis=axes), ops.mean(x * x, axis=axes)])
+    mean, square = ops.unstack(mean_over_replicas([both])[0], 2)
+    return mean, ops.maximum(square - mean * mean, 0.0)
+
+
+def keep_running(layer, mean, variance, count):
+    """Moves the running statistics of a batch norm towards those of a batch.
+
+    Args:
+        layer: Has `moving_mean`, `moving_variance` and `momentum`, the share kept.
+        mean: (D,) of the batch of all replicas.
+        variance: (D,) of the same.
+        count: Values that this replica's batch has in each channel.
+    """
+    count = ops.cast(count * replicas_in_sync(), "float32")
+    unbiased = variance * count / ops.maximum(count - 1.0, 1.0)
+    for variable, value in (
+        (layer.moving_mean, mean),
+        (layer.moving_variance, unbiased),
+    ):
+        kept = variable * layer.momentum
+        variable.assign(kept + value * (1.0 - layer.momentum))
+
+
 class BatchNorm(keras.layers.Layer):
     """Batch normalisation of the last axis, its statistics shared by all replicas.
 
@@ -39,32 +71,13 @@ class BatchNorm(keras.layers.Layer):
     def call(self, x, training=False):
         wide = ops.cast(x, "float32")
         if training:
-            mean, variance = self._moments(wide)
-            self._follow(mean, variance, ops.size(x) // x.shape[-1])
+            mean, variance = shared_moments(wide)
+            keep_running(self, mean, variance, ops.size(x) // x.shape[-1])
         else:
             mean, variance = self.moving_mean, self.moving_variance
         scale = ops.cast(self.gamma, "float32") * ops.rsqrt(variance + self.epsilon)
         shift = ops.cast(self.beta, "float32")
         return ops.cast((wide - mean) * scale + shift, x.dtype)
-
-    def _moments(self, x):
-        """Mean and variance of each channel over all replicas' batches."""
-        axes = tuple(range(len(x.shape) - 1))
-        if replicas_in_sync() == 1:
-            return ops.moments(x, axes=axes)
-        both = ops.stack([ops.mean(x, axis=axes), ops.mean(x * x, axis=axes)])
-        mean, square = ops.unstack(mean_over_replicas([both])[0], 2)
-        return mean, ops.maximum(square - mean * mean, 0.0)
-
-    def _follow(self, mean, variance, count):
-        count = ops.cast(count * replicas_in_sync(), "float32")
-        unbiased = variance * count / ops.maximum(count - 1.0, 1.0)
-        for variable, value in (
-            (self.moving_mean, mean),
-            (self.moving_variance, unbiased),
-        ):
-            kept = variable * self.momentum
-            variable.assign(kept + value * (1.0 - self.momentum))
 
 
 class WeightNormDense(keras.layers.Layer):

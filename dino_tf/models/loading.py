@@ -8,6 +8,7 @@ from dino_tf.errors import UserError, first_line
 from dino_tf.models import published, recognise
 from dino_tf.models.backbones import create_backbone
 from dino_tf.models.head import DINOHead
+from dino_tf.models.keras_networks import PREFIXES
 from dino_tf.models.resnet import ResNet
 from dino_tf.models.vit import VisionTransformer
 from dino_tf.models.weight_files import read_weights
@@ -139,7 +140,10 @@ def _refuse_part(source, part):
 
 
 def _random_backbone(source, num_heads):
-    arch, _, patch = source.removeprefix("random:").partition("/")
+    arch = source.removeprefix("random:")
+    if arch.startswith(PREFIXES):
+        return create_backbone(arch, num_heads=num_heads)
+    arch, _, patch = arch.partition("/")
     if patch and not patch.isdigit():
         raise UserError(f"{source!r}: expected random:ARCH/PATCH with a whole number")
     size = int(patch) if patch else None
@@ -150,6 +154,9 @@ def _read_keras(path, num_heads):
     try:
         model = keras.saving.load_model(path, compile=False)
     except Exception as error:  # Keras raises many unrelated types
+        # It wraps the errors of our own, such as a missing keras-hub.
+        if isinstance(error.__context__, UserError):
+            raise error.__context__ from error
         words = f"{path} cannot be read as a Keras model: {first_line(error)}"
         raise UserError(words) from error
     model = getattr(model, "teacher_backbone", model)

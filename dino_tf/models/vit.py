@@ -59,6 +59,8 @@ class VisionTransformer(keras.Model):
         facebookresearch/dinov3, `hub/backbones.py`.
     """
 
+    result_names = ("cls", "tokens", "attention", "keys", "queries", "values")
+
     def __init__(
         self,
         embed_dim=384,
@@ -226,9 +228,9 @@ class VisionTransformer(keras.Model):
         Raises:
             ValueError: For an unknown name.
         """
-        known = ("cls", "tokens", "attention", "keys", "queries", "values")
-        unknown = sorted(set(names) - set(known))
+        unknown = sorted(set(names) - set(self.result_names))
         if unknown:
+            known = self.result_names
             raise ValueError(f"unknown names {unknown}: expected some of {known}")
         x, rotation = self._cast_tokens(images), self._rotation(images)
         for block in self.blocks[:-1]:

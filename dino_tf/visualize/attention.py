@@ -69,11 +69,7 @@ def attention_maps(backbone, image, size=480, mean=IMAGENET_MEAN, std=IMAGENET_S
     Reference:
         facebookresearch/dino, visualize_attention.py.
     """
-    image = np.asarray(image)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise UserError(
-            f"image is {image.dtype} {image.shape}; allowed: uint8 (H, W, 3)"
-        )
+    image = check_photo(image)
     patch = backbone.patch_size
     grid = attention_grid(image.shape[:2], patch, size)
     pixels = draw.resize(image, (grid[0] * patch, grid[1] * patch), "bicubic")
@@ -82,6 +78,16 @@ def attention_maps(backbone, image, size=480, mean=IMAGENET_MEAN, std=IMAGENET_S
     of_cls = attention[0, :, 0, backbone.num_prefix_tokens :]
     of_cls = keras.ops.convert_to_numpy(keras.ops.cast(of_cls, "float32"))
     return of_cls.reshape(-1, *grid)
+
+
+def check_photo(image):
+    """The image as an array; UserError when it is not uint8 (H, W, 3)."""
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise UserError(
+            f"image is {image.dtype} {image.shape}; allowed: uint8 (H, W, 3)"
+        )
+    return image
 
 
 def write_attention(
