@@ -60,12 +60,13 @@ def attend(
         if image is None:
             bad.append(f"{path} ({reason})")
             continue
-        options = {"size": size, "mean": mean, "std": std}
         if kind == "features":
-            pictures = write_features(backbone, image, stem, out, **options)
+            pictures = write_features(backbone, image, stem, out, size, mean, std)
         else:
             mass = KEEP_MASS if keep_mass is None else keep_mass
-            pictures = write_attention(backbone, image, stem, out, mass, **options)
+            pictures = write_attention(
+                backbone, image, stem, out, mass, size, mean, std
+            )
         sheets.append(pictures[0])
         say(f"{number}/{len(photos)} {sheets[-1]}")
     if bad:

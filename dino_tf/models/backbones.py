@@ -133,9 +133,6 @@ def _read_keras(path):
     try:
         model = keras.saving.load_model(path, compile=False)
     except (ValueError, OSError, TypeError, KeyError) as error:
-        # Keras wraps the errors of our own, such as a missing keras-hub.
-        if isinstance(error.__context__, UserError):
-            raise error.__context__ from error
         words = f"{path} cannot be read as a Keras model: {first_line(error)}"
         raise UserError(words) from error
     model = getattr(model, "teacher_backbone", model)
