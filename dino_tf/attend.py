@@ -46,11 +46,7 @@ def attend(
         raise UserError(f"keep_mass: got {keep_mass}, allowed: with attention only")
     photos = list_photos(paths)
     backbone = load_backbone(weights)
-    if kind == "attention" and "attention" not in backbone.result_names:
-        name = getattr(backbone, "arch", type(backbone).__name__)
-        raise UserError(
-            f"{name} has no attention to draw; allowed for it: --kind features"
-        )
+    _check_kind(kind, backbone)
     out = pathlib.Path(out) if out else _default_out(weights)
     _spare_originals(photos, out)
     mean, std = _pixel_statistics(weights)
@@ -74,6 +70,16 @@ def attend(
     if not sheets:
         raise UserError(f"none of {len(photos)} files is a readable photo: {bad[0]}")
     return sheets
+
+
+def _check_kind(kind, backbone):
+    if kind not in ("attention", "features"):
+        raise UserError(f"kind: got {kind!r}, allowed: attention, features")
+    if kind == "attention" and "attention" not in backbone.result_names:
+        name = getattr(backbone, "arch", type(backbone).__name__)
+        raise UserError(
+            f"{name} has no attention to draw; allowed for it: --kind features"
+        )
 
 
 def list_photos(paths):
