@@ -9,13 +9,17 @@ import dataclasses
 import keras
 import numpy as np
 
-from dino_tf import settings
+from dino_tf import checks, settings
+from dino_tf.config import FIELDS
 from dino_tf.errors import UserError
 from dino_tf.models.backbones import VITS
 from dino_tf.models.block import LAYER_NORM_EPSILON
+from dino_tf.models.keras_networks import KerasBackbone
 from dino_tf.models.loading import backbone_of, find_file, head_of, load_backbone
+from dino_tf.models.resnet import RESNETS, ResNet
 from dino_tf.models.vit import VisionTransformer
 from dino_tf.models.weight_files import read_weights
+from dino_tf.models.xcit import XCITS, XCiT
 
 SIZE_KEYS = ("model.embed_dim", "model.depth", "model.num_heads")
 HEAD_KEYS = (
@@ -136,7 +140,7 @@ def fit_config(config, initial):
 def _model_settings(backbone):
     """{dotted key: value} that make a network like `backbone`."""
     if not isinstance(backbone, VisionTransformer):
-        raise UserError(f"a {type(backbone).__name__} cannot be trained from --init")
+        return _other_settings(backbone)
     other = backbone.gated_mlp or backbone.layer_scale or backbone.mlp_ratio != 4.0
     other = (
         other or backbone.rope_periods or backbone.norm_epsilon != LAYER_NORM_EPSILON
@@ -157,3 +161,24 @@ def _model_settings(backbone):
         "model.image_size": backbone.image_size[0],
         **dict(zip(SIZE_KEYS, own, strict=True)),
     }
+
+
+def _other_settings(backbone):
+    """The same for networks that are known by their name alone."""
+    name, patch = None, {}
+    if isinstance(backbone, KerasBackbone) and not backbone.options:
+        name = backbone.arch
+    elif isinstance(backbone, ResNet):
+        sizes = (tuple(backbone.stages), backbone.width)
+        name = next((n for n, own in RESNETS.items() if own == sizes), None)
+    elif isinstance(backbone, XCiT):
+        sizes = (backbone.embed_dim, backbone.depth, backbone.num_heads)
+        name = next((n for n, own in XCITS.items() if own[:3] == sizes), None)
+        patch = {"model.patch_size": backbone.patch_size}
+    if name is None:
+        kind = type(backbone).__name__
+        raise UserError(f"a {kind} of these sizes cannot be trained from --init")
+    taken = {f"model.{key}" for key in checks.settings_of(name)}
+    keys = [key for key in FIELDS if key.startswith("model.")]
+    plain = {key: FIELDS[key].default for key in keys if key not in taken}
+    return {**plain, "model.arch": name, **patch}

@@ -88,13 +88,12 @@ PRESETS = {
     },
     "resnet50": {
         "about": "8 GPUs of 2021: ResNet-50 by the published command for convolutional "
-        "networks, 100 epochs (the published weights reach 67.5 % k-NN). Keras's "
-        "ResNet-50 halves a map in the first convolution of a block, the published one "
-        "in the second. Not yet run here.",
+        "networks, 100 epochs (the published weights reach 67.5 % k-NN). Not yet run "
+        "here.",
         "data": "tfds:imagenet2012",
         "pipeline": {"batch_size": 512},
         "views": {"global_scale": (0.14, 1.0), "local_scale": (0.05, 0.14)},
-        "model": {"arch": "keras:ResNet50"},
+        "model": {"arch": "resnet50"},
         "head": {"out_dim": 65536},
         "loss": {"teacher_temp": 0.04, "warmup_teacher_temp_epochs": 0},
         "optimizer": {

@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from dino_tf.assemble import build_model
+from dino_tf.assemble import build_model, inspect_network
 from dino_tf.config import Config
 from dino_tf.errors import UserError
 from dino_tf.initial import Initial, fit_config, read_initial
 from dino_tf.models.backbones import create_backbone
 from dino_tf.models.weights import published_weights
+from dino_tf.presets import apply_preset
 from dino_tf.recipe import Facts, resolve
 from dino_tf.training import train
 
@@ -137,3 +138,34 @@ def test_what_sets_dinov3_apart_is_not_trained_further(changes):
     other = create_backbone("vit_tiny", **sizes, **changes)
     with pytest.raises(UserError, match="rotary positions .* not trained further"):
         fit_config(config_of(), Initial("other", other, other))
+
+
+@pytest.mark.parametrize(
+    ("arch", "options", "patch"),
+    [
+        ("resnet50", {}, 16),
+        ("xcit_small_12", {"patch_size": 8}, 8),
+        ("keras:MobileNetV3Small", {}, 16),
+    ],
+)
+def test_other_networks_go_on(arch, options, patch):
+    backbone = create_backbone(arch, image_size=32, **options)
+    initial = Initial("x", backbone, backbone)
+    # The preset's own sizes of a ViT are given up.
+    views = {"views.global_size": 64, "views.local_size": 32, "run.eval_size": 32}
+    config = apply_preset(Config.from_dict(views), "quickstart")
+    config, _ = fit_config(config, initial)
+    assert (config.model.arch, config.model.patch_size) == (arch, patch)
+    assert config.model.embed_dim is None
+    config, _ = resolve(config, Facts(num_photos=400, network=inspect_network(config)))
+    model = build_model(config, 5)
+    initial.put_into(model)
+    for network in (model.student_backbone, model.teacher_backbone):
+        for one, two in zip(network.weights, backbone.weights, strict=True):
+            np.testing.assert_array_equal(one, two)
+
+
+def test_networks_without_a_name_are_refused():
+    backbone = create_backbone("resnet50", image_size=32, stages=(1, 1, 1, 1), width=4)
+    with pytest.raises(UserError, match="a ResNet of these sizes cannot be trained"):
+        fit_config(config_of(), Initial("x", backbone, backbone))
