@@ -1,6 +1,7 @@
 """Weights from anywhere into the network that they belong to."""
 
 import pathlib
+import warnings
 
 import keras
 
@@ -42,7 +43,8 @@ def load_backbone(source, num_heads=None, part=None, strict=True):
             the published rule of 64 channels a head.
         part: "student" or "teacher" of a training checkpoint; None takes the teacher.
         strict: Whether anything but a full match of the backbone's weights is an
-            error; else what does not fit keeps its random values.
+            error; else what does not fit keeps its random values, and a warning
+            names it.
 
     Returns:
         A built backbone.
@@ -58,7 +60,10 @@ def load_backbone(source, num_heads=None, part=None, strict=True):
     if path.suffix == ".keras":
         _refuse_part(source, part)
         return _read_keras(path, num_heads)
-    return backbone_of(read_weights(path, part), num_heads, strict)[0]
+    backbone, match = backbone_of(read_weights(path, part), num_heads, strict)
+    if not match.complete:
+        warnings.warn(f"{path}: {match}", stacklevel=2)
+    return backbone
 
 
 def find_file(source):
