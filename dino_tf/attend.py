@@ -2,11 +2,11 @@
 
 import pathlib
 
-from dino_tf.config import Config
 from dino_tf.datasets.folder import find_images
 from dino_tf.errors import UserError
+from dino_tf.initial import pixel_statistics
 from dino_tf.models.loading import load_backbone
-from dino_tf.transforms.image import IMAGENET_MEAN, IMAGENET_STD, try_decode
+from dino_tf.transforms.image import try_decode
 from dino_tf.visualize.attention import write_attention
 from dino_tf.visualize.features import write_features
 
@@ -76,6 +76,8 @@ def attend(
 
 
 def _check_kind(backbone, kind):
+    if kind not in ("attention", "features"):
+        raise UserError(f"kind: got {kind!r}, allowed: attention, features")
     if kind == "attention" and "attention" not in backbone.result_names:
         name = getattr(backbone, "arch", type(backbone).__name__)
         raise UserError(
@@ -113,7 +115,9 @@ def list_photos(paths):
 
 
 def _spare_originals(photos, out):
-    """Refuses a folder in which a picture would take the place of a photo."""
+    """Refuses a file, and a folder where a picture would take a photo's place."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out: {out} is a file, allowed: a folder")
     originals = {path.resolve() for path, _ in photos}
     folders = {path.parent for path in originals}
     for _, stem in photos:
@@ -123,15 +127,6 @@ def _spare_originals(photos, out):
                 f"--out {out} holds photos that the pictures of {stem!r} would "
                 "overwrite; allowed: another folder"
             )
-
-
-def pixel_statistics(weights):
-    """Mean and deviation that a run was trained with; else those of ImageNet."""
-    file = pathlib.Path(str(weights)) / "config.yaml"
-    if not file.is_file():
-        return IMAGENET_MEAN, IMAGENET_STD
-    views = Config.from_yaml(file).views
-    return views.mean, views.std
 
 
 def _default_out(weights):

@@ -9,9 +9,10 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from dino_tf.attend import pixel_statistics
 from dino_tf.errors import ExportError, UserError, first_line
 from dino_tf.formats import ENDINGS, FORMATS, Job, fresh_network, trained_size
+from dino_tf.initial import pixel_statistics
+from dino_tf.models.keras_networks import KerasBackbone
 from dino_tf.models.loading import load_backbone
 from dino_tf.transforms.image import center_crop, decode
 
@@ -50,6 +51,9 @@ def export(weights, format, out, size=None, num_heads=None, part=None, say=print
     began = time.perf_counter()
     kind, out = _choose(format, out)
     backbone = load_backbone(weights, num_heads, part)
+    if format == "safetensors" and isinstance(backbone, KerasBackbone):
+        words = "has no published names, allowed for it: the other formats"
+        raise UserError(f"--format: {backbone.arch} {words}")
     job = Job(
         _in_float32(backbone, say),
         _checked_size(size, backbone),
@@ -111,9 +115,11 @@ def _checked_size(size, backbone):
     """(H, W) that is exported; the trained one for None."""
     if size is None:
         return trained_size(backbone)
-    sides = [size] if isinstance(size, int) else list(size)
+    sides = np.atleast_1d(size).tolist()
     patch = backbone.patch_size
-    if len(sides) not in (1, 2) or any(side < 1 or side % patch for side in sides):
+    if len(sides) not in (1, 2) or any(
+        not isinstance(side, int) or side < 1 or side % patch for side in sides
+    ):
         raise UserError(
             f"--size: got {' x '.join(map(str, sides))}, allowed: one side or height "
             f"and width, multiples of the patch ({patch} pixels)"
@@ -164,7 +170,10 @@ def _compare(job, kind, path):
 
 
 def _largest_difference(job, forwards, sizes):
-    """Largest absolute difference of any feature; inf where shapes differ."""
+    """Largest difference of any feature, inf where shapes differ.
+
+    It is absolute, or a share of the largest feature where that is below 1.
+    """
     found = []
     for size in sizes:
         photos = _random_photos(size)
@@ -176,7 +185,8 @@ def _largest_difference(job, forwards, sizes):
                 features = np.asarray(forward(given[name][:count]))
                 same = features.shape == expected[:count].shape
                 apart = np.abs(features - expected[:count]).max() if same else np.inf
-                found.append(apart)
+                # Small features must agree as well as large ones.
+                found.append(apart / min(np.abs(expected).max() or 1.0, 1.0))
     # Python's own max passes over what is not a number.
     return float(np.max(found))
 

@@ -5,12 +5,14 @@ taken, so that its training goes on; of everything else the backbone, for both n
 """
 
 import dataclasses
+import json
+import pathlib
 
 import keras
 import numpy as np
 
 from dino_tf import checks, settings
-from dino_tf.config import FIELDS
+from dino_tf.config import FIELDS, Config
 from dino_tf.errors import UserError
 from dino_tf.models.backbones import VITS
 from dino_tf.models.block import LAYER_NORM_EPSILON
@@ -18,8 +20,9 @@ from dino_tf.models.keras_networks import KerasBackbone
 from dino_tf.models.loading import backbone_of, find_file, head_of, load_backbone
 from dino_tf.models.resnet import RESNETS, ResNet
 from dino_tf.models.vit import VisionTransformer
-from dino_tf.models.weight_files import read_weights
+from dino_tf.models.weight_files import read_weights, safetensors_facts
 from dino_tf.models.xcit import XCITS, XCiT
+from dino_tf.transforms.image import IMAGENET_MEAN, IMAGENET_STD
 
 SIZE_KEYS = ("model.embed_dim", "model.depth", "model.num_heads")
 HEAD_KEYS = (
@@ -41,6 +44,7 @@ class Initial:
         student, teacher: Backbones; the same one where there is one only.
         student_head, teacher_head: Heads; None where there are none.
         center: Center (1, K); None where there is none.
+        left: What of the source is not taken, and why, for a person.
     """
 
     source: str
@@ -49,6 +53,7 @@ class Initial:
     student_head: keras.Layer | None = None
     teacher_head: keras.Layer | None = None
     center: np.ndarray | None = None
+    left: str = ""
 
     def put_into(self, model):
         """Gives the weights to a `DINO` made for them."""
@@ -64,12 +69,13 @@ class Initial:
 
     def describe(self):
         """One line on what is taken."""
-        taken = "the backbone"
+        one = self.student is self.teacher
+        taken = "the backbone" if one else "the backbones of student and teacher"
         if self.student_head:
             taken = "student and teacher with their heads"
             if self.center is not None:
                 taken = "student and teacher with their heads, and the center"
-        return f"starting from {self.source}: {taken}"
+        return f"starting from {self.source}: {taken}{self.left}"
 
 
 def read_initial(source, num_heads=None):
@@ -92,10 +98,29 @@ def read_initial(source, num_heads=None):
     except UserError:  # a teacher by itself
         return Initial(source, backbone, backbone)
     heads = head_of(student), head_of(teacher)
+    if not student.head:
+        return Initial(source, backbone_of(student, num_heads)[0], backbone)
     center = teacher.center
     if center is not None and center.size != heads[0].out_dim:
         raise UserError(f"{file}: center of {center.shape} for K {heads[0].out_dim}")
     return Initial(source, backbone_of(student, num_heads)[0], backbone, *heads, center)
+
+
+def pixel_statistics(source):
+    """Mean and deviation that weights were trained with; else those of ImageNet.
+
+    A run tells them in its `config.yaml`, an exported safetensors in its metadata.
+    """
+    path = pathlib.Path(str(source))
+    folder = path.parent if path.name == "backbone.keras" else path
+    if (folder / "config.yaml").is_file():
+        views = Config.from_yaml(folder / "config.yaml").views
+        return views.mean, views.std
+    file = path / "model.safetensors" if path.is_dir() else path
+    facts = safetensors_facts(file)
+    if {"mean", "std"} <= set(facts):
+        return tuple(json.loads(facts["mean"])), tuple(json.loads(facts["std"]))
+    return IMAGENET_MEAN, IMAGENET_STD
 
 
 def fit_config(config, initial):
@@ -119,17 +144,24 @@ def fit_config(config, initial):
         given = settings.value_of(config, key)
         if key in config.given and given not in (None, value):
             raise UserError(
-                f"{key}: got {given}, allowed: {value}, as in --init {initial.source}"
+                f"{key}: got {given}, allowed: {'null' if value is None else value}, "
+                f"as in --init {initial.source}"
             )
     heads = {}
     if initial.student_head:
         own = initial.student_head.get_config()
         heads = {f"head.{key}": own[key] for key in HEAD_KEYS}
         asked = {k: settings.value_of(config, k) for k in heads if k in config.given}
-        if any(value not in (None, heads[key]) for key, value in asked.items()):
+        other = [k for k, value in asked.items() if value not in (None, heads[k])]
+        if other:
             initial.student_head = initial.teacher_head = initial.center = None
             heads = {}
-    for key, value in {**wanted, **heads}.items():
+            words = f"{other[0]} {asked[other[0]]} was asked for"
+            initial.left = f"; not its heads and center, as {words}"
+    pixels = zip(("mean", "std"), pixel_statistics(initial.source), strict=True)
+    pixels = {f"views.{name}": value for name, value in pixels}
+    pixels = {k: v for k, v in pixels.items() if k not in config.given}
+    for key, value in {**wanted, **heads, **pixels}.items():
         section, _, name = key.partition(".")
         part = dataclasses.replace(getattr(config, section), **{name: value})
         setattr(config, section, part)

@@ -54,7 +54,7 @@ def prepare(config, say=print):
         name, reason = recipe.choose_preset(facts, config.data)
         config, why["preset"] = presets.apply_preset(config, name), reason
     initial = None
-    if config.init:
+    if config.init is not None:
         asked = "model.num_heads" in config.given
         initial = read_initial(config.init, config.model.num_heads if asked else None)
         config, followed = fit_config(config, initial)

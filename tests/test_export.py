@@ -443,3 +443,9 @@ def test_timm_is_not_named_for_what_its_vit_has_not(changes):
     assert timm_config(create_backbone("vit_tiny", **sizes), *statistics)
     other = create_backbone("vit_tiny", **sizes, **changes)
     assert timm_config(other, *statistics) is None
+
+
+def test_networks_of_keras_have_no_published_names(tmp_path, tiny_application):
+    with pytest.raises(UserError, match="TinyNet has no published names"):
+        export(f"random:{tiny_application}", "safetensors", tmp_path / "x", say=print)
+    assert not (tmp_path / "x").exists()

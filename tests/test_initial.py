@@ -8,12 +8,13 @@ from safetensors.numpy import save_file
 from dino_tf.assemble import build_model, inspect_network
 from dino_tf.config import Config
 from dino_tf.errors import UserError
-from dino_tf.initial import Initial, fit_config, read_initial
+from dino_tf.initial import Initial, fit_config, pixel_statistics, read_initial
 from dino_tf.models.backbones import create_backbone
 from dino_tf.models.weights import published_weights
 from dino_tf.presets import apply_preset
 from dino_tf.recipe import Facts, resolve
 from dino_tf.training import train
+from dino_tf.transforms.image import IMAGENET_MEAN, IMAGENET_STD
 
 FULL = "reference/data/checkpoint_full.pth"
 WIDTH, DEPTH = 192, 1
@@ -120,7 +121,8 @@ def test_another_head_is_made_when_asked_for(request):
     initial = read_initial(request.path.parent / FULL, num_heads=3)
     config, _ = fit_config(config_of(head__out_dim=128), initial)
     assert config.head.out_dim == 128 and initial.student_head is None
-    assert initial.describe().endswith("the backbone")
+    told = "the backbones of student and teacher; not its heads and center, as "
+    assert told + "head.out_dim 128 was asked for" in initial.describe()
 
 
 def test_networks_that_are_only_looked_at():
@@ -169,3 +171,29 @@ def test_networks_without_a_name_are_refused():
     backbone = create_backbone("resnet50", image_size=32, stages=(1, 1, 1, 1), width=4)
     with pytest.raises(UserError, match="a ResNet of these sizes cannot be trained"):
         fit_config(config_of(), Initial("x", backbone, backbone))
+
+
+def test_pixel_statistics_follow_the_weights(small, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text("views: {mean: [0.1, 0, 0], std: [1, 1, 2]}")
+    create_backbone("vit_tiny", 8, 24, depth=DEPTH).save(run / "backbone.keras")
+    expected = (0.1, 0, 0), (1, 1, 2)
+    for source in (run, run / "backbone.keras"):
+        assert pixel_statistics(source) == expected
+        config, _ = fit_config(config_of(), read_initial(source))
+        assert (config.views.mean, config.views.std) == expected
+    asked = config_of(views__mean=[0.2, 0.2, 0.2])
+    config, _ = fit_config(asked, read_initial(run))
+    assert config.views.mean == (0.2, 0.2, 0.2)
+    facts = {"mean": "[0.1, 0, 0]", "std": "[1, 1, 2]"}
+    save_file(small[1], tmp_path / "told.safetensors", facts)
+    assert pixel_statistics(tmp_path / "told.safetensors") == expected
+    assert pixel_statistics(small[0]) == (IMAGENET_MEAN, IMAGENET_STD)
+    assert pixel_statistics("dino_vits16") == (IMAGENET_MEAN, IMAGENET_STD)
+
+
+def test_an_empty_init_is_no_init(tmp_path):
+    config = config_of(init="", run__result_dir=str(tmp_path))
+    with pytest.raises(UserError, match="no weights at ''"):
+        train(config, lambda text: None)

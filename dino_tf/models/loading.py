@@ -2,8 +2,10 @@
 
 import pathlib
 import warnings
+import zipfile
 
 import keras
+import numpy as np
 
 from dino_tf.errors import UserError, first_line
 from dino_tf.models import published, recognise
@@ -12,10 +14,12 @@ from dino_tf.models.head import DINOHead
 from dino_tf.models.keras_networks import PREFIXES
 from dino_tf.models.resnet import ResNet
 from dino_tf.models.vit import VisionTransformer
-from dino_tf.models.weight_files import read_weights
+from dino_tf.models.weight_files import check_part, read_weights
 from dino_tf.models.weights import assign_published
 from dino_tf.models.xcit import XCiT
 
+# What a folder may hold: a run, an export, a copy of a repository.
+FILES = ("backbone.keras", "model.safetensors", "pytorch_model.bin")
 EXPECTED = (
     "expected a run folder, a .keras, .pth or .safetensors file, hf://OWNER/NAME, "
     "random:ARCH/PATCH, or a published name such as dino_vits16"
@@ -53,6 +57,7 @@ def load_backbone(source, num_heads=None, part=None, strict=True):
         UserError: When there is no such source or it holds no such backbone.
     """
     source = str(source)
+    check_part(part)
     if source.startswith("random:"):
         _refuse_part(source, part)
         return _random_backbone(source, num_heads)
@@ -77,8 +82,11 @@ def find_file(source):
     if source.startswith(published.HUB):
         return published.fetch_from_hub(source)
     path = pathlib.Path(source)
-    if path.is_dir():
-        path = path / "backbone.keras"
+    if path.is_dir() and source:
+        if (path / "config.yaml").is_file() and not (path / FILES[0]).is_file():
+            raise UserError(f"the run {source} has not come to its end: no {FILES[0]}")
+        there = [path / name for name in FILES if (path / name).is_file()]
+        path = there[0] if there else path
     if not path.is_file():
         near = published.nearest(source)
         hint = f"; did you mean {near}?" if near else ""
@@ -108,6 +116,7 @@ def backbone_of(weights, num_heads=None, strict=True):
             f"{some}, ..."
         )
     _, arguments_of, network = found[0]
+    num_heads = weights.num_heads if num_heads is None else num_heads
     try:
         backbone = network(**arguments_of(arrays, num_heads))
     except ValueError as error:
@@ -156,6 +165,8 @@ def _random_backbone(source, num_heads):
 
 
 def _read_keras(path, num_heads):
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"{path} cannot be read as a Keras model: it is no archive")
     try:
         model = keras.saving.load_model(path, compile=False)
     except Exception as error:  # Keras raises many unrelated types
@@ -170,6 +181,8 @@ def _read_keras(path, num_heads):
     heads = getattr(model, "num_heads", None)
     if num_heads not in (None, heads):
         raise UserError(f"{path} has {heads} heads; asked for were {num_heads}")
+    if not all(np.isfinite(weight.numpy()).all() for weight in model.weights):
+        raise UserError(f"{path} holds weights that are not finite numbers")
     # A teacher is saved as it is trained, that is, not by gradients.
     model.trainable = True
     return model

@@ -48,7 +48,7 @@ def cache_folder():
 
 def nearest(name):
     """Published name that resembles `name`, or None."""
-    return next(iter(difflib.get_close_matches(name, PATHS, 1, 0.7)), None)
+    return next(iter(difflib.get_close_matches(name.lower(), PATHS, 1, 0.7)), None)
 
 
 def fetch_published(name, progress=None):

@@ -68,7 +68,7 @@ def vit_arguments(arrays, num_heads=None):
     last = "blocks.0.mlp.w3.weight" if gated else "blocks.0.mlp.fc2.weight"
     registers = "register_tokens" in arrays
     told = dinov3_names.heads_told(arrays, width) if rotary else None
-    heads = num_heads or told or _published_heads(width)
+    heads = told or _published_heads(width) if num_heads is None else num_heads
     arguments = {
         "embed_dim": width,
         "depth": 1 + max(map(int, _block_numbers(arrays))),
@@ -245,7 +245,8 @@ def _published_heads(width):
     if width % HEAD_CHANNELS:
         raise UserError(
             f"width {width} is not a multiple of {HEAD_CHANNELS} channels a head, and "
-            "no file tells the number of heads: give num_heads"
+            "the file does not tell the number of heads: give num_heads (--num-heads, "
+            "with --init --model.num_heads)"
         )
     return width // HEAD_CHANNELS
 

@@ -1,17 +1,19 @@
 """Weights as they lie in files: opened, unwrapped, and taken apart by name."""
 
 import dataclasses
+import json
 import pathlib
 
 import numpy as np
 
 from dino_tf.errors import UserError, first_line
-from dino_tf.models.torch_file import read_torch_file
+from dino_tf.models.torch_file import is_torch_file, read_torch_file
 
 # Below these keys programs put the network that they train.
 WRAPPERS = ("state_dict", "model", "model_state_dict")
-# What training wraps around names: data parallelism, torch.compile.
-PREFIXES = ("module.", "_orig_mod.")
+# What training wraps around names: data parallelism, torch.compile, Lightning.
+PREFIXES = ("module.", "_orig_mod.", "model.")
+LONGEST_HEADER = 100_000_000  # bytes, as the safetensors library allows
 PARTS = ("teacher", "student")
 HEADS = ("head.", "dino_head.")
 OTHER_HEADS = ("ibot_head.",)  # of DINOv2's patch task
@@ -32,6 +34,7 @@ class WeightFile:
         backbone: Arrays of the backbone.
         head: Arrays of the projection head; empty where there is none.
         center: Center (1, K) of the loss; None where there is none.
+        num_heads: Attention heads, where the file or a `config.json` beside it tells.
     """
 
     path: pathlib.Path
@@ -39,6 +42,7 @@ class WeightFile:
     backbone: dict
     head: dict
     center: np.ndarray | None = None
+    num_heads: int | None = None
 
 
 def read_weights(path, part=None):
@@ -59,9 +63,9 @@ def read_weights(path, part=None):
         UserError: When the file cannot be read, holds no weights or not that part.
     """
     path = pathlib.Path(path)
-    if part not in (None, "student", "teacher"):
-        raise UserError(f"part {part!r}: expected 'student' or 'teacher'")
-    if path.suffix == ".safetensors":
+    check_part(part)
+    # What it is called tells less than what it begins with.
+    if _is_safetensors(path):
         content = _read_safetensors(path)
     else:
         content = read_torch_file(path)
@@ -73,7 +77,48 @@ def read_weights(path, part=None):
     backbone, head = _split(arrays)
     if not backbone:
         raise UserError(f"{path} holds no weights of a backbone")
-    return WeightFile(path, found, backbone, head, _center(content))
+    center, heads = _center(content, path), _told_heads(path)
+    return WeightFile(path, found, backbone, head, center, heads)
+
+
+def check_part(part):
+    """Raises a `UserError` for anything but "student", "teacher" and None."""
+    if part not in (None, *PARTS):
+        raise UserError(f"part {part!r}: expected 'student' or 'teacher'")
+
+
+def safetensors_facts(path):
+    """Metadata {name: text} of a safetensors file; empty for every other file."""
+    path = pathlib.Path(path)
+    if not path.is_file() or not _is_safetensors(path):
+        return {}
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(length, LONGEST_HEADER)))
+        return dict(header.get("__metadata__", {}))
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def _is_safetensors(path):
+    if not path.is_file() or is_torch_file(path):
+        return False
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{" or path.suffix.lower() == ".safetensors"
+
+
+def _told_heads(path):
+    """Attention heads by our metadata, else by transformers' or timm's config."""
+    try:
+        told = json.loads(safetensors_facts(path).get("config", "{}"))
+        if not told and path.with_name("config.json").is_file():
+            told = json.loads(path.with_name("config.json").read_text())
+            told = {**told, **told.get("model_args", {})}
+        heads = told.get("num_heads", told.get("num_attention_heads"))
+    except (OSError, ValueError, AttributeError, TypeError):
+        return None
+    return heads if isinstance(heads, int) and heads > 0 else None
 
 
 def _read_safetensors(path):
@@ -84,7 +129,7 @@ def _read_safetensors(path):
         raise UserError(f"{path} needs: pip install safetensors") from error
     try:
         return load_file(path)
-    except (SafetensorError, OSError, KeyError, TypeError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path} cannot be read as safetensors ({first_line(error)}); "
             "download or export it again"
@@ -111,10 +156,14 @@ def _unwrap(content, part, path):
     return content, None
 
 
-def _center(content):
+def _center(content, path):
     loss = content.get("dino_loss") if isinstance(content, dict) else None
     center = loss.get("center") if isinstance(loss, dict) else None
-    return center if isinstance(center, np.ndarray) else None
+    if not isinstance(center, np.ndarray):
+        return None
+    if center.dtype.kind != "f" or not np.isfinite(center).all():
+        raise UserError(f"{path}: the center holds other than finite numbers")
+    return center
 
 
 def _strip(arrays, found, part):

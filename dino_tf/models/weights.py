@@ -135,7 +135,7 @@ def assign_published(layer, arrays, strict=True):
     """
     match = match_published(layer, arrays)
     if strict and not match.complete or not match.loaded:
-        raise UserError(f"weights do not fit {layer.name}: {match}")
+        raise UserError(f"weights do not fit a {type(layer).__name__}: {match}")
     values = {name: _finite(name, arrays[name]) for name in match.loaded}
     for variable in layer.weights:
         name = published_name(variable, layer)
@@ -150,9 +150,10 @@ def _published_shape(shape):
 
 def _finite(name, array):
     array = np.asarray(array)
-    if array.dtype.kind not in "fiu" and array.dtype.name != "bfloat16":
-        raise UserError(f"{name} holds {array.dtype}, expected real numbers")
-    array = array.astype("float32", copy=False)
+    if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
+        raise UserError(f"{name} holds {array.dtype}, expected floating-point numbers")
+    with np.errstate(over="ignore"):
+        array = array.astype("float32", copy=False)
     if not np.isfinite(array).all():
         raise UserError(f"{name} holds numbers that are not finite: a damaged file?")
     return array

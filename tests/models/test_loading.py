@@ -480,3 +480,61 @@ def test_unknown_names_and_packages(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
     with pytest.raises(UserError, match="pip install huggingface_hub"):
         load_backbone("hf://owner/name")
+
+
+def test_heads_that_are_told_beside_the_weights(arrays, tmp_path):
+    told = {"config": json.dumps({"num_heads": 6})}
+    plain = {k: np.ascontiguousarray(v) for k, v in arrays.items()}
+    save_file(plain, tmp_path / "model.safetensors", told)
+    assert load_backbone(tmp_path / "model.safetensors").num_heads == 6
+    # The folder of an export or of a repository will do.
+    assert load_backbone(tmp_path).num_heads == 6
+    assert load_backbone(tmp_path, num_heads=3).num_heads == 3
+    write(tmp_path / "model.safetensors", arrays)
+    for config in ({"num_attention_heads": 4}, {"model_args": {"num_heads": 4}}):
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        assert load_backbone(tmp_path).num_heads == 4
+    (tmp_path / "config.json").write_text("no json")
+    with pytest.raises(UserError, match="give num_heads"):
+        load_backbone(tmp_path)
+
+
+@pytest.mark.parametrize("heads", [0, -1, 5])
+def test_impossible_heads(heads, arrays, tmp_path):
+    with pytest.raises(UserError, match="num_heads"):
+        load_backbone(write(tmp_path / "w.safetensors", arrays), num_heads=heads)
+
+
+def test_files_are_known_by_their_content(arrays, tmp_path, request):
+    for name in ("w.SAFETENSORS", "w.pth", "w"):
+        assert load_backbone(write(tmp_path / name, arrays), num_heads=2).depth == 2
+    torch = request.path.parents[1] / "reference" / "data" / "backbone_only.pth"
+    (tmp_path / "t.safetensors").write_bytes(torch.read_bytes())
+    assert load_backbone(tmp_path / "t.safetensors", num_heads=3).patch_size == 8
+
+
+def test_whole_numbers_are_no_weights(arrays, tmp_path):
+    file = write(
+        tmp_path / "w.safetensors", changed(arrays, norm__bias=np.ones(12, "int8"))
+    )
+    with pytest.raises(UserError, match="norm.bias holds int8"):
+        load_backbone(file, num_heads=2)
+
+
+def test_keras_files_with_broken_numbers(tmp_path):
+    backbone = create_backbone("vit_tiny", **TINY)
+    backbone.norm.beta.assign(np.full(12, np.nan))
+    backbone.save(tmp_path / "nan.keras")
+    with pytest.raises(UserError, match="nan.keras holds weights that are not finite"):
+        load_backbone(tmp_path / "nan.keras")
+
+
+def test_a_run_that_has_not_come_to_its_end(tmp_path):
+    (tmp_path / "config.yaml").write_text("data: scenes")
+    with pytest.raises(UserError, match="has not come to its end"):
+        load_backbone(tmp_path)
+
+
+def test_a_part_that_there_is_not(tmp_path):
+    with pytest.raises(UserError, match="part 'techer': expected"):
+        load_backbone("random:vit_tiny/16", part="techer")
