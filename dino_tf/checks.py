@@ -152,10 +152,9 @@ def check_together(config, facts, replicas):
 
 def _check_sizes(config):
     patch = config.model.patch_size
-    sizes = ["views.global_size", "views.local_size", "run.eval_size"]
-    sizes.append("model.image_size")
-    if not config.views.num_local:
-        sizes.remove("views.local_size")
+    sizes = ["views.global_size", "run.eval_size", "model.image_size"]
+    if config.views.num_local:
+        sizes.insert(1, "views.local_size")
     for key in sizes:
         size = settings.value_of(config, key)
         if size % patch:

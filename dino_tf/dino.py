@@ -119,7 +119,7 @@ class DINO(keras.Model):
         if not self.optimizer.built:
             # Variables that are made in the middle of a step have it traced twice.
             self.optimizer.build(self.trainable_variables)
-        crosses = self._has_batch_norm() and replicas_in_sync() > 1
+        crosses = has_batch_norm(self) and replicas_in_sync() > 1
         compiled = tf.function(self._compute, jit_compile=True)
         self._compiled_compute = compiled if jit_compile and not crosses else None
 
@@ -192,7 +192,7 @@ class DINO(keras.Model):
         """Loss, gradients (times `loss_scale`) and batch center; pure, for XLA."""
         if self.accumulate_steps == 1:
             return self._compute_part(global_views, local_views, step, loss_scale)
-        if self._has_batch_norm() and replicas_in_sync() > 1:
+        if has_batch_norm(self) and replicas_in_sync() > 1:
             raise ValueError(
                 f"accumulate_steps={self.accumulate_steps} with batch norm over "
                 "several replicas: expected one of the three to be given up"
@@ -292,9 +292,6 @@ class DINO(keras.Model):
         if hasattr(self.optimizer, "inner_optimizer"):
             return tf.cast(self.optimizer.scale_loss(1.0), "float32")
         return tf.ones(())
-
-    def _has_batch_norm(self):
-        return has_batch_norm(self)
 
     def get_config(self):
         momentum = self.teacher_momentum

@@ -61,14 +61,14 @@ def export(weights, format, out, size=None, num_heads=None, part=None, say=print
         str(weights),
     )
     say(f"{format}: {_claim(job, kind)}")
-    part = _folder_beside(out)
+    beside = _folder_beside(out)
     try:
-        kind.write(job, part / out.name)
-        say(_compare(job, kind, part / out.name))
+        kind.write(job, beside / out.name)
+        say(_compare(job, kind, beside / out.name))
         _refuse_existing(out)
-        (part / out.name).rename(out)
+        (beside / out.name).rename(out)
     finally:
-        shutil.rmtree(part)
+        shutil.rmtree(beside)
     size_of = [p.stat().st_size for p in (out, *out.rglob("*")) if p.is_file()]
     seconds = time.perf_counter() - began
     say(f"{out}: {sum(size_of) / 1e6:.1f} MB in {seconds:.1f} s")

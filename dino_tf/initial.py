@@ -85,10 +85,11 @@ def read_initial(source, num_heads=None):
         UserError: As `load_backbone`, and for networks that cannot be trained here.
     """
     source = str(source)
-    if source.startswith("random:") or find_file(source).suffix == ".keras":
-        backbone = load_backbone(source, num_heads)
+    # Once: a published file is checked by its SHA-256 each time that it is found.
+    file = None if source.startswith("random:") else find_file(source)
+    if file is None or file.suffix == ".keras":
+        backbone = load_backbone(file or source, num_heads)
         return Initial(source, backbone, backbone)
-    file = find_file(source)
     teacher = read_weights(file)
     backbone, _ = backbone_of(teacher, num_heads)
     if teacher.part != "teacher" or not teacher.head:
@@ -97,13 +98,13 @@ def read_initial(source, num_heads=None):
         student = read_weights(file, "student")
     except UserError:  # a teacher by itself
         return Initial(source, backbone, backbone)
-    heads = head_of(student), head_of(teacher)
+    student_backbone, _ = backbone_of(student, num_heads)
     if not student.head:
-        return Initial(source, backbone_of(student, num_heads)[0], backbone)
-    center = teacher.center
+        return Initial(source, student_backbone, backbone)
+    heads, center = (head_of(student), head_of(teacher)), teacher.center
     if center is not None and center.size != heads[0].out_dim:
         raise UserError(f"{file}: center of {center.shape} for K {heads[0].out_dim}")
-    return Initial(source, backbone_of(student, num_heads)[0], backbone, *heads, center)
+    return Initial(source, student_backbone, backbone, *heads, center)
 
 
 def pixel_statistics(source):
@@ -173,11 +174,15 @@ def _model_settings(backbone):
     """{dotted key: value} that make a network like `backbone`."""
     if not isinstance(backbone, VisionTransformer):
         return _other_settings(backbone)
-    other = backbone.gated_mlp or backbone.layer_scale or backbone.mlp_ratio != 4.0
-    other = (
-        other or backbone.rope_periods or backbone.norm_epsilon != LAYER_NORM_EPSILON
+    differs = (
+        backbone.gated_mlp,
+        backbone.layer_scale,
+        backbone.mlp_ratio != 4.0,
+        backbone.rope_periods,
+        backbone.norm_epsilon != LAYER_NORM_EPSILON,
+        backbone.image_size[0] != backbone.image_size[1],
     )
-    if other or backbone.image_size[0] != backbone.image_size[1]:
+    if any(differs):
         raise UserError(
             "a ViT with SwiGLU, LayerScale, another MLP width, rotary positions "
             "(DINOv3), another epsilon of its norms or a position table that is not "

@@ -29,6 +29,24 @@ def gelu(x):
     return ops.cast(_gelu(ops.cast(x, "float32")), x.dtype)
 
 
+def patch_grid(size, patch_size):
+    """(h, w) patches of an image of (H, W) pixels; ValueError if they don't fit."""
+    height, width = size
+    if not height or not width or height % patch_size or width % patch_size:
+        raise ValueError(
+            f"image size {height} x {width} is not a positive multiple of "
+            f"patch_size={patch_size}"
+        )
+    return height // patch_size, width // patch_size
+
+
+def check_positive(**sizes):
+    """Raises a `ValueError` for the first size below 1."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name}={size}: expected at least 1")
+
+
 def dense(units, name, dtype):
     """Dense layer with the published initial values (normal, 0.02).
 

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from dino_tf.distribute import mean_over_replicas, replicas_in_sync
-from dino_tf.models.block import dense, gelu
+from dino_tf.models.block import check_positive, dense, gelu
 
 NORMALIZE_EPSILON = 1e-12
 
@@ -146,15 +146,12 @@ class DINOHead(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        sizes = {
-            "out_dim": out_dim,
-            "hidden_dim": hidden_dim,
-            "bottleneck_dim": bottleneck_dim,
-            "num_layers": num_layers,
-        }
-        for name, size in sizes.items():
-            if size < 1:
-                raise ValueError(f"{name}={size}: expected at least 1")
+        check_positive(
+            out_dim=out_dim,
+            hidden_dim=hidden_dim,
+            bottleneck_dim=bottleneck_dim,
+            num_layers=num_layers,
+        )
         self.out_dim, self.hidden_dim = out_dim, hidden_dim
         self.bottleneck_dim, self.num_layers = bottleneck_dim, num_layers
         self.use_bn, self.norm_last_layer = use_bn, norm_last_layer

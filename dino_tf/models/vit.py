@@ -16,6 +16,8 @@ from dino_tf.models.block import (
     DropPath,
     LayerNorm,
     PatchEmbed,
+    check_positive,
+    patch_grid,
 )
 from dino_tf.models.pos_embed import grid_matrices
 from dino_tf.models.rope import Rotation
@@ -80,7 +82,7 @@ class VisionTransformer(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        _check_positive(
+        check_positive(
             embed_dim=embed_dim, depth=depth, num_heads=num_heads, patch_size=patch_size
         )
         _check_heads(embed_dim, num_heads, rope_periods)
@@ -128,18 +130,7 @@ class VisionTransformer(keras.Model):
 
     def grid_of(self, size):
         """(h, w) patches of an image of (H, W) pixels; ValueError if they don't fit."""
-        height, width = size
-        if (
-            not height
-            or not width
-            or height % self.patch_size
-            or width % self.patch_size
-        ):
-            raise ValueError(
-                f"image size {height} x {width} is not a positive multiple of "
-                f"patch_size={self.patch_size}"
-            )
-        return height // self.patch_size, width // self.patch_size
+        return patch_grid(size, self.patch_size)
 
     def build(self, input_shape=None):
         dim, (rows, columns) = self.embed_dim, self.grid
@@ -290,12 +281,6 @@ class VisionTransformer(keras.Model):
             "rope_periods": self.rope_periods and list(self.rope_periods),
             "norm_epsilon": self.norm_epsilon,
         }
-
-
-def _check_positive(**sizes):
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name}={size}: expected at least 1")
 
 
 def _check_heads(embed_dim, num_heads, rope_periods):

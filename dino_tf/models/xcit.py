@@ -11,7 +11,13 @@ import keras
 from keras import ops
 
 from dino_tf.errors import UserError
-from dino_tf.models.block import INITIAL_STD, DropPath, LayerNorm
+from dino_tf.models.block import (
+    INITIAL_STD,
+    DropPath,
+    LayerNorm,
+    check_positive,
+    patch_grid,
+)
 from dino_tf.models.xcit_block import (
     ClassAttentionBlock,
     ConvPatchEmbed,
@@ -102,13 +108,7 @@ class XCiT(keras.Model):
 
     def grid_of(self, size):
         """(h, w) patches of an image of (H, W) pixels; ValueError if they don't fit."""
-        height, width = size
-        if not height or not width or any(side % self.patch_size for side in size):
-            raise ValueError(
-                f"image size {height} x {width} is not a positive multiple of "
-                f"patch_size={self.patch_size}"
-            )
-        return height // self.patch_size, width // self.patch_size
+        return patch_grid(size, self.patch_size)
 
     def build(self, input_shape=None):
         dim = self.embed_dim
@@ -229,15 +229,12 @@ class XCiT(keras.Model):
 
 
 def _check(embed_dim, depth, num_heads, patch_size, cls_attn_layers):
-    sizes = {
-        "embed_dim": embed_dim,
-        "depth": depth,
-        "num_heads": num_heads,
-        "cls_attn_layers": cls_attn_layers,
-    }
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name}={size}: expected at least 1")
+    check_positive(
+        embed_dim=embed_dim,
+        depth=depth,
+        num_heads=num_heads,
+        cls_attn_layers=cls_attn_layers,
+    )
     if patch_size not in PATCH_SIZES:
         raise ValueError(f"patch_size={patch_size}: expected 8 or 16")
     if embed_dim % num_heads or embed_dim % (patch_size // 2):
