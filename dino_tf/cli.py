@@ -1,4 +1,4 @@
-"""The command line: `main.py [train | attend | export | data | presets] ...`.
+"""The command line: `main.py [train | attend | evaluate | ...] ...`.
 
 Nothing here imports TensorFlow before a command needs it, so that help and mistakes
 are answered at once.
@@ -17,6 +17,7 @@ from dino_tf import checks, presets, settings
 from dino_tf.commands import ARGUMENTS, COMMANDS, EXAMPLES
 from dino_tf.config import FIELDS, Config
 from dino_tf.errors import Diverged, ExportError, UserError
+from dino_tf.tasks import TASKS
 
 
 class _Formatter(jsonargparse.DefaultHelpFormatter):
@@ -69,6 +70,7 @@ def _run(argv):
     run = {
         "train": _train,
         "attend": _attend,
+        "evaluate": _evaluate,
         "export": _export,
         "data": _data,
         "presets": _presets,
@@ -81,7 +83,7 @@ def build_parser():
     prog = os.path.basename(sys.argv[0]) or "dino-tf"
     parser = _parser(
         f"{prog} [train] [--preset NAME] [--data SPEC] [--section.key VALUE ...]\n"
-        f"       {prog} {{attend,export,data,presets}} ...",
+        f"       {prog} {{attend,evaluate,export,data,presets}} ...",
         description="Self-supervised vision transformers (DINO) from your own photos.",
         epilog=EXAMPLES,
     )
@@ -89,6 +91,12 @@ def build_parser():
     commands.add_subcommand("train", _train_parser(prog), help=COMMANDS["train"])
     attend = _command(f"{prog} attend PATH ... --weights SRC [--out DIR] ...", "attend")
     commands.add_subcommand("attend", attend, help=COMMANDS["attend"])
+    evaluate = _parser(
+        f"{prog} evaluate TASK --weights SRC --data SPEC [--out FILE.json] ...",
+        description=COMMANDS["evaluate"],
+    )
+    commands.add_subcommand("evaluate", evaluate, help=COMMANDS["evaluate"])
+    _add_tasks(evaluate, prog)
     export = _command(
         f"{prog} export --weights SRC --format FORMAT --out PATH [--size N [N]]",
         "export",
@@ -106,6 +114,16 @@ def build_parser():
     return parser
 
 
+def _add_tasks(evaluate, prog):
+    listed = evaluate.add_subcommands(dest="task", metavar="TASK")
+    abouts = {name: task.about for name, task in TASKS.items()}
+    abouts["all"] = "every task that network and data allow, on one page"
+    for name, about in abouts.items():
+        usage = f"{prog} evaluate {name} --weights SRC --data SPEC [--out FILE.json]"
+        parser = _command(usage, f"evaluate.{name}", about)
+        listed.add_subcommand(name, parser, help=about)
+
+
 def _parser(usage, **kwargs):
     return jsonargparse.ArgumentParser(
         usage=usage,
@@ -116,8 +134,8 @@ def _parser(usage, **kwargs):
     )
 
 
-def _command(usage, name):
-    parser = _parser(usage, description=COMMANDS.get(name))
+def _command(usage, name, about=None):
+    parser = _parser(usage, description=about or COMMANDS.get(name))
     for argument, options in ARGUMENTS[name].items():
         parser.add_argument(argument, **options)
     return parser
@@ -166,6 +184,26 @@ def _attend(parsed):
         num_heads=parsed.num_heads,
         part=parsed.part,
         kind=parsed.kind,
+    )
+    return 0
+
+
+def _evaluate(parsed):
+    from dino_tf.evaluation import evaluate_weights
+
+    given = parsed[parsed.task].as_dict()
+    task = TASKS.get(parsed.task)
+    options = {name: given[name] for name in (task.defaults() if task else ())}
+    evaluate_weights(
+        parsed.task,
+        given["weights"],
+        given["data"],
+        given["out"],
+        options,
+        num_heads=given["num_heads"],
+        part=given["part"],
+        untrained=given["untrained"],
+        cache=given["cache"],
     )
     return 0
 
@@ -253,6 +291,8 @@ def _explain(error, argv):
     if missing:
         names = [name.rpartition(".")[2] for name in missing.group(1).split(", ")]
         return UserError(f"{command}: missing are {', '.join(names)}; see --help")
+    if command == "evaluate":
+        return UserError(f"evaluate: allowed tasks are {', '.join(TASKS)}, all")
     if command == "data":
         return UserError("data: allowed are get NAME, check SPEC; see --help")
     return UserError(text.removeprefix("argument "))
@@ -260,7 +300,7 @@ def _explain(error, argv):
 
 def _options(argv):
     """Arguments of the command in `argv`, by the names that parsed values have."""
-    name = ".".join(argv[: 2 if argv[0] == "data" else 1])
+    name = ".".join(argv[: 2 if argv[0] in ("data", "evaluate") else 1])
     named = ARGUMENTS.get(name, {}).items()
     return {key.lstrip("-").replace("-", "_"): options for key, options in named}
 

@@ -2,9 +2,12 @@
 
 from typing import Literal
 
+from dino_tf.tasks import TASKS
+
 COMMANDS = {
     "train": "train on photos, then draw what the network attends to (the default)",
     "attend": "draw what trained weights attend to in photos",
+    "evaluate": "tell how good the features of trained weights are",
     "export": "write trained weights for another program, and read them back",
     "data": "download a data set, or look into one",
     "presets": "list the presets",
@@ -28,6 +31,32 @@ _SOURCE = {
         "type": str,
         "metavar": "PART",
         "help": "student or teacher of a training checkpoint; else the teacher",
+    },
+}
+# What every task of `evaluate` takes; its own options are in `dino_tf.tasks`.
+_EVALUATE = {
+    **_SOURCE,
+    "--data": {
+        "type": str,
+        "required": True,
+        "metavar": "SPEC",
+        "help": "photos to evaluate on, as in --data of train",
+    },
+    "--out": {
+        "type": str,
+        "metavar": "FILE",
+        "help": "new .json file; else in eval/ of the run, or in result/eval",
+    },
+    "--untrained": {
+        "type": bool,
+        "default": True,
+        "help": "whether the same network untrained is evaluated as well",
+    },
+    "--cache": {
+        "type": str,
+        "default": "result/cache",
+        "metavar": "DIR",
+        "help": "folder of features kept for later tasks; may be deleted",
     },
 }
 # Arguments of the commands other than train, as jsonargparse takes them.
@@ -93,6 +122,8 @@ ARGUMENTS = {
         "--split": {"type": str, "default": "train", "help": "train or test"},
     },
     "presets": {},
+    **{f"evaluate.{n}": {**_EVALUATE, **task.options} for n, task in TASKS.items()},
+    "evaluate.all": _EVALUATE,
 }
 EXAMPLES = """\
 examples:
@@ -102,6 +133,7 @@ examples:
   main.py train --help                   every setting, with advice
   main.py --data photos/ --init dino_vits16  go on from the published weights
   main.py attend photos/ --weights result/quickstart-scenes
+  main.py evaluate all --weights result/quickstart-scenes --data scenes
 
 Settings come from the defaults, then the preset, then --config files, then the
 command line; the later one wins.

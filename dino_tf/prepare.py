@@ -11,7 +11,6 @@ from dino_tf.datasets.voc_archives import get_voc
 from dino_tf.distribute import find_hardware
 from dino_tf.download import ProgressLine
 from dino_tf.errors import UserError
-from dino_tf.evaluate.knn import spread
 from dino_tf.initial import Initial, fit_config, read_initial
 
 
@@ -93,24 +92,3 @@ def choose_data(config, say=print):
     return dataclasses.replace(config, data="voc2007"), {
         "data": "VOC 2007, just downloaded"
     }
-
-
-def knn_sources(source, test_source):
-    """(voters, judged) for k-NN, or None where there are no labels.
-
-    Without a test split of the same classes every fifth photo is judged by the others.
-    """
-    if not source.class_names or not _has_labels(source):
-        return None
-    classes = tuple(source.class_names)
-    same = test_source is not None and tuple(test_source.class_names) == classes
-    if same and _has_labels(test_source):
-        return source, test_source
-    judged = set(range(0, len(source), 5))
-    voters = [i for i in range(len(source)) if i not in judged]
-    return (source.subset(voters), source.subset(sorted(judged))) if voters else None
-
-
-def _has_labels(source):
-    # A few photos tell, and listing the labels of a million would take long.
-    return any(source.labels(i) for i in spread(len(source), 50).tolist())

@@ -19,9 +19,10 @@ from dino_tf.checkpoint import Checkpoints
 from dino_tf.config import Config
 from dino_tf.distribute import make_strategy, start_sooner
 from dino_tf.errors import Diverged, UserError
-from dino_tf.evaluate.knn import evaluate_knn, spread
+from dino_tf.evaluate.knn import evaluate_knn
+from dino_tf.evaluate.splits import labelled_split, spread
 from dino_tf.pipeline import BadImages, steps_per_epoch
-from dino_tf.prepare import knn_sources, prepare
+from dino_tf.prepare import prepare
 from dino_tf.run_folder import choose_folder, report, write_text
 from dino_tf.transforms.image import try_decode
 from dino_tf.visualize.attention import write_attention
@@ -96,7 +97,7 @@ class Job:
         batch_size = self.config.pipeline.batch_size
         self.steps = steps_per_epoch(len(self.source), batch_size)
         self.bad_images, self.told_bad = BadImages(), 0
-        self.knn_sources = knn_sources(self.source, self.test_source)
+        self.knn_sources = labelled_split(self.source, self.test_source)
 
     def run(self, began, resumed):
         """Trains, evaluates, draws; returns `Run`."""

@@ -88,7 +88,10 @@ def test_asked_for_default_is_told_from_silence(trained):
         ("--loss.student_temp 0", "loss.student_temp: got 0.0, allowed: above 0"),
         ("--preset", "--preset: expected one argument"),
         ("--config /none.yaml", "/none.yaml: allowed is a YAML file"),
-        ("trian", "no command 'trian', allowed: train, attend, export, data, presets"),
+        (
+            "trian",
+            "no command 'trian', allowed: train, attend, evaluate, export, data, presets",
+        ),
         ("train photos", "got 'photos' too much"),
         ("attend photos", "attend: missing are weights"),
         ("attend a --weights b --sise 3", "did you mean --size?"),

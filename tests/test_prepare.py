@@ -3,7 +3,8 @@
 from dino_tf import prepare as module
 from dino_tf.config import Config
 from dino_tf.errors import UserError
-from dino_tf.prepare import choose_data, knn_sources, prepare
+from dino_tf.evaluate.splits import labelled_split
+from dino_tf.prepare import choose_data, prepare
 
 
 def test_data_is_voc_when_it_lies_there(tmp_path, monkeypatch):
@@ -31,7 +32,7 @@ def test_knn_without_a_test_split_holds_photos_back():
     from dino_tf.datasets import open_source
 
     source = open_source("scenes:20")
-    voters, judged = knn_sources(source, None)
+    voters, judged = labelled_split(source, None)
     assert (len(voters), len(judged)) == (16, 4)
     assert not {voters.id(i) for i in range(16)} & {judged.id(i) for i in range(4)}
 
@@ -40,8 +41,8 @@ def test_knn_takes_a_test_split_of_the_same_classes_only():
     from dino_tf.datasets import open_source
 
     source, test = open_source("scenes:20"), open_source("scenes:20", "test")
-    assert knn_sources(source, test) == (source, test)
+    assert labelled_split(source, test) == (source, test)
     for change in ({"class_names": ()}, {"labels": lambda i: ()}):
         other = open_source("scenes:20", "test")
         vars(other).update(change)
-        assert len(knn_sources(source, other)[1]) == 4
+        assert len(labelled_split(source, other)[1]) == 4

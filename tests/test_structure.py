@@ -14,11 +14,11 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # itself), the files in the order in which they build on each other. A file imports
 # only from lower ranks, or from files named before it in its own line.
 RANKS = (
-    {"": "errors download schedules distribute settings config"},
+    {"": "errors tasks download schedules distribute settings config"},
     {
         "": "checks presets recipe",
         "datasets": "source archive voc_archives folder voc tfds species habitats "
-        "scenes __init__",
+        "scene_drawing scenes __init__",
         "transforms": "__init__ image augment multicrop",
         "models": "__init__ pos_embed rope torch_tensors torch_objects torch_unpickler "
         "torch_legacy torch_file block vit head xcit_block xcit resnet keras_sources "
@@ -29,11 +29,11 @@ RANKS = (
     {"": "pipeline views loss optimizers workload"},
     {"": "dino"},
     {
-        "evaluate": "__init__ features knn discovery",
+        "evaluate": "__init__ features splits store subject published knn discovery",
         "visualize": "__init__ draw attention features",
     },
     {"": "run_folder checkpoint callbacks assemble initial prepare"},
-    {"": "attend model_card formats export training"},
+    {"": "attend evaluation model_card formats export training"},
     {"": "commands cli"},
 )
 # It names every public object, and loads each at its first use.
@@ -75,6 +75,7 @@ TOLD_ELSEWHERE = {
     "on_train_batch_end",
     "id",
     "image_bytes",
+    "stamp",
     "labels",
     "boxes",
     "mask",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from dino_tf.datasets.source import Source, unique_names
+from dino_tf.datasets.source import Source, digest_of_files, unique_names
 from dino_tf.errors import UserError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
@@ -54,6 +54,9 @@ class FileSource(Source):
 
     def labels(self, index):
         return self._labels[index]
+
+    def stamp(self):
+        return digest_of_files(self._files, self._ids)
 
 
 def open_folder(path: str, split: str = "train") -> FileSource | None:

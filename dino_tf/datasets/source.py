@@ -5,9 +5,11 @@ data set is one file with a subclass of `Source` and one line in
 `dino_tf.datasets.KINDS`.
 """
 
+import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -94,6 +96,19 @@ class Source:
         """Class mask uint8 (H, W): 0 background, 1 + class index, 255 void; or None."""
         return None
 
+    def stamp(self) -> str:
+        """Text that changes when the photos do, so that results may be kept by it.
+
+        Here of all names and bytes; sources that know sooner say so.
+
+        Raises:
+            OSError: An image file cannot be read.
+        """
+        return digest(
+            (self.id(i), hashlib.sha256(self.image_bytes(i)).hexdigest())
+            for i in range(len(self))
+        )
+
     def record(self, index: int) -> Record:
         """All that is known about one photo.
 
@@ -146,6 +161,30 @@ class Subset(Source):
 
     def mask(self, index):
         return self.parent.mask(self.indices[index])
+
+    def stamp(self):
+        return digest([self.parent.stamp(), *self.indices])
+
+
+def digest(parts: Iterable) -> str:
+    """SHA-256 in hexadecimal of a sequence of plain values."""
+    result = hashlib.sha256()
+    for part in parts:
+        result.update(repr(part).encode() + b"\n")
+    return result.hexdigest()
+
+
+def digest_of_files(files: Iterable[Path], names: Iterable[str]) -> str:
+    """Digest of names, lengths and times of files; a missing one has neither."""
+
+    def facts(file):
+        try:
+            about = file.stat()
+        except OSError:
+            return None
+        return about.st_size, about.st_mtime_ns
+
+    return digest((n, facts(f)) for f, n in zip(files, names, strict=True))
 
 
 def unique_names(names: Sequence[str]) -> list[str]:

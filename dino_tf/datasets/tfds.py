@@ -7,7 +7,7 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dino_tf.datasets.source import Source
+from dino_tf.datasets.source import Source, digest
 from dino_tf.errors import UserError
 
 # Data sets prepared earlier in a format without random access are held in memory up
@@ -46,6 +46,9 @@ class TFDS(Source):
 
     def image_bytes(self, index):
         return self._read(index)[self._image]
+
+    def stamp(self):
+        return digest([self.name, len(self)])
 
     def labels(self, index):
         """Class indices; the first call for an index reads its record undecoded."""

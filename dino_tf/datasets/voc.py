@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dino_tf.datasets.source import Boxes, Source
+from dino_tf.datasets.source import Boxes, Source, digest_of_files
 from dino_tf.errors import UserError
 
 CLASS_NAMES = (
@@ -80,7 +80,10 @@ class VOC(Source):
         return self._ids[index]
 
     def image_bytes(self, index):
-        return (self.folder / "JPEGImages" / f"{self._ids[index]}.jpg").read_bytes()
+        return self._file(index).read_bytes()
+
+    def stamp(self):
+        return digest_of_files(map(self._file, range(len(self))), self._ids)
 
     def labels(self, index):
         return self._annotation(index).labels
@@ -103,6 +106,9 @@ class VOC(Source):
                     f"mask {file} has mode {image.mode}; allowed: palette or grey PNG"
                 )
             return np.array(image, np.uint8)
+
+    def _file(self, index):
+        return self.folder / "JPEGImages" / f"{self._ids[index]}.jpg"
 
     def _annotation(self, index):
         if index not in self._annotations:

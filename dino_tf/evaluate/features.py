@@ -5,9 +5,26 @@ import tensorflow as tf
 
 from dino_tf.errors import UserError
 
+# The published linear protocol takes CLS of so many last blocks.
+BLOCKS = 4
 
-def extract_features(backbone, dataset):
-    """L2-normalised features of every photo of a dataset.
+
+def summaries_of(backbone):
+    """{name: numbers a photo} of the features of whole photos that a backbone has.
+
+    "cls" (N, D) is what `backbone(images)` gives. Networks with a CLS token also have
+    "blocks" (N, n, D), CLS of the last n blocks (n of 4, or all), and "mean_patch"
+    (N, D), the mean of the patch tokens of the last block; both after the final norm.
+    """
+    width = getattr(backbone, "embed_dim", 0)
+    blocks = min(BLOCKS, getattr(backbone, "depth", 0))
+    if not blocks or not getattr(backbone, "num_prefix_tokens", 0):
+        return {"cls": width}
+    return {"cls": width, "blocks": blocks * width, "mean_patch": width}
+
+
+def extract_summaries(backbone, dataset, names=("cls",), advance=None):
+    """Features of every photo of a dataset, several kinds from one pass.
 
     The forward pass is traced once: a smaller last batch is filled up with empty
     images, whose features are dropped.
@@ -16,6 +33,38 @@ def extract_features(backbone, dataset):
         backbone: Keras layer or model, (B, H, W, 3) normalised float -> (B, D).
         dataset: yields {"image": (B, H, W, 3), "index": (B,)}, H and W fixed, no batch
             larger than the first; see `dino_tf.pipeline.evaluation_dataset`.
+        names: of `summaries_of`.
+        advance: function of the number of photos done since its last call.
+
+    Returns:
+        Dictionary from each name to float32 (N, ...), as the network gives them, and
+        "index" to int64 (N,), the places of the photos in their source.
+
+    Raises:
+        UserError: the dataset is empty.
+    """
+    forward = tf.function(_forward(backbone, tuple(names)))
+    parts, full = {name: [] for name in (*names, "index")}, 0
+    for batch in dataset:
+        images, count = batch["image"], len(batch["index"])
+        full = max(full, count)
+        images = tf.pad(images, [[0, full - count], [0, 0], [0, 0], [0, 0]])
+        for name, found in forward(images).items():
+            parts[name].append(tf.cast(found, tf.float32)[:count].numpy())
+        parts["index"].append(np.asarray(batch["index"], dtype=np.int64))
+        if advance:
+            advance(count)
+    if not full:
+        raise UserError("no photo to take features of; at least one must be readable")
+    return {name: np.concatenate(found) for name, found in parts.items()}
+
+
+def extract_features(backbone, dataset):
+    """L2-normalised features of every photo of a dataset.
+
+    Args:
+        backbone: see `extract_summaries`.
+        dataset: see `extract_summaries`.
 
     Returns:
         features: float32 (N, D), of length one.
@@ -24,20 +73,30 @@ def extract_features(backbone, dataset):
     Raises:
         UserError: the dataset is empty.
     """
-    forward = tf.function(lambda images: backbone(images, training=False))
-    features, indices, full = [], [], 0
-    for batch in dataset:
-        images, count = batch["image"], len(batch["index"])
-        full = max(full, count)
-        images = tf.pad(images, [[0, full - count], [0, 0], [0, 0], [0, 0]])
-        features.append(tf.cast(forward(images), tf.float32)[:count].numpy())
-        indices.append(np.asarray(batch["index"], dtype=np.int64))
-    if not features:
-        raise UserError("no photo to take features of; at least one must be readable")
-    return normalize(np.concatenate(features)), np.concatenate(indices)
+    found = extract_summaries(backbone, dataset)
+    return normalize(found["cls"]), found["index"]
 
 
 def normalize(features):
     """Features (N, D) divided by their lengths; those of length zero stay zero."""
     lengths = np.linalg.norm(features, axis=1, keepdims=True)
     return features / np.maximum(lengths, 1e-12)
+
+
+def _forward(backbone, names):
+    """Function from images (B, H, W, 3) to {name: features}."""
+    if names == ("cls",):
+        return lambda images: {"cls": backbone(images, training=False)}
+    count = min(BLOCKS, backbone.depth) if "blocks" in names else 1
+    prefix = backbone.num_prefix_tokens
+
+    def forward(images):
+        tokens = backbone.intermediate_tokens(images, count)
+        found = {
+            "cls": tokens[-1][:, 0],
+            "blocks": tf.stack([block[:, 0] for block in tokens], axis=1),
+            "mean_patch": tf.reduce_mean(tokens[-1][:, prefix:], axis=1),
+        }
+        return {name: found[name] for name in names}
+
+    return forward

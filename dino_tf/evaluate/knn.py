@@ -10,8 +10,9 @@ from dino_tf.analysis.neighbours import (
     rank_classes,
 )
 from dino_tf.errors import UserError
-from dino_tf.evaluate.features import extract_features
-from dino_tf.pipeline import evaluation_dataset
+from dino_tf.evaluate.features import normalize
+from dino_tf.evaluate.splits import spread
+from dino_tf.evaluate.subject import Outcome, Subject
 from dino_tf.transforms.image import IMAGENET_MEAN, IMAGENET_STD
 
 
@@ -55,13 +56,30 @@ def evaluate_knn(
     Reference:
         facebookresearch/dino, eval_knn.py.
     """
+    subject = Subject(backbone, mean, std, batch_size=batch_size)
     chosen = [spread(len(train_source), max_train), spread(len(test_source), max_test)]
-    _check_labels((train_source, test_source), chosen)
-    options = {"size": size, "batch_size": batch_size, "mean": mean, "std": std}
-    train, train_labels = _embed(backbone, train_source, chosen[0], options)
-    test, test_labels = _embed(backbone, test_source, chosen[1], options)
+    return _judge(subject, (train_source, test_source), chosen, size, k, temperature)
+
+
+def lacks(subject, data):
+    """What k-NN needs and does not find in the data, in words; None is nothing."""
+    return None if data.labelled() else "labelled photos of two or more classes"
+
+
+def run_task(subject, data, size=224, k=(10, 20, 100, 200), temperature=0.07):
+    """`evaluate_knn` as a task: see `dino_tf.tasks.Task`."""
+    sources = data.labelled()
+    return Outcome(_judge(subject, sources, (None, None), size, k, temperature))
+
+
+def _judge(subject, sources, chosen, size, k, temperature):
+    _check_labels(sources, chosen)
+    pairs = zip(sources, chosen, strict=True)
+    (train, train_labels), (test, test_labels) = (
+        _embed(subject, source, size, places) for source, places in pairs
+    )
     judge = _accuracy if _single(train_labels + test_labels) else _precision
-    classes = len(train_source.class_names)
+    classes = len(sources[0].class_names)
     k = [n for n in k if n <= len(train)] or [len(train)]
     similarities, indices = nearest(train, test, max(k))
     numbers = {}
@@ -81,23 +99,16 @@ def _check_labels(sources, chosen):
             "allowed: two sources of the same classes"
         )
     for source, places in zip(sources, chosen, strict=True):
+        places = range(len(source)) if places is None else places
         if not any(source.labels(int(i)) for i in places):
             raise UserError(
                 f"{source.name!r} has no labels; k-NN needs labelled photos"
             )
 
 
-def spread(count, most):
-    """int64 indices of at most `most` of `count` photos, evenly spaced."""
-    if most is None or most >= count:
-        return np.arange(count)
-    return np.arange(most) * count // most
-
-
-def _embed(backbone, source, chosen, options):
-    dataset = evaluation_dataset(source, indices=chosen, **options)
-    features, indices = extract_features(backbone, dataset)
-    return features, [source.labels(int(i)) for i in indices]
+def _embed(subject, source, size, places):
+    found = subject.summaries(source, size, indices=places)
+    return normalize(found["cls"]), [source.labels(int(i)) for i in found["index"]]
 
 
 def _single(labels):

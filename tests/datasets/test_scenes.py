@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from dino_tf.datasets import open_source, scenes
-from dino_tf.datasets.scenes import PALETTE_STEPS, PALETTES, Scenes, draw_scene
+from dino_tf.datasets.scene_drawing import PALETTE_STEPS, PALETTES, draw_scene
+from dino_tf.datasets.scenes import Scenes
 from dino_tf.datasets.species import SPECIES
 from dino_tf.errors import UserError
 

@@ -9,7 +9,8 @@ from PIL import Image
 
 from dino_tf.datasets.source import Source
 from dino_tf.errors import UserError
-from dino_tf.evaluate.knn import evaluate_knn, spread
+from dino_tf.evaluate.knn import evaluate_knn
+from dino_tf.evaluate.splits import spread
 
 
 class Colours(Source):

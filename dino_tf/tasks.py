@@ -1,0 +1,81 @@
+"""The evaluations of `main.py evaluate TASK`, as one list.
+
+A new one is one file in `evaluate/` and one entry here. Nothing in this file imports
+the evaluations themselves, so that help and mistakes are answered at once.
+"""
+
+import dataclasses
+import importlib
+
+from dino_tf.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One evaluation.
+
+    Args:
+        about: What it answers, in one line of help.
+        module: Its file. It has two functions: `lacks(subject, data)` says in words
+            what the task needs and does not find there, None where nothing is missing;
+            `run_task(subject, data, **options)` returns a
+            `dino_tf.evaluate.subject.Outcome`.
+        options: Arguments of the command line, as jsonargparse takes them. They reach
+            `run_task` by their names.
+    """
+
+    about: str
+    module: str
+    options: dict
+
+    def load(self):
+        """The task's module."""
+        return importlib.import_module(self.module)
+
+    def defaults(self):
+        """{name of each option: value where a person gives none}."""
+        return {
+            key.lstrip("-").replace("-", "_"): argument.get("default")
+            for key, argument in self.options.items()
+        }
+
+
+SIZE = {
+    "--size": {
+        "type": int,
+        "default": 224,
+        "help": "side of the central square that the network sees, in pixels",
+    },
+}
+TASKS = {
+    "knn": Task(
+        "do photos of one class lie next to each other? Weighted k-NN",
+        "dino_tf.evaluate.knn",
+        {
+            **SIZE,
+            "--k": {
+                "type": int,
+                "nargs": "+",
+                "default": [10, 20, 100, 200],
+                "metavar": "K",
+                "help": "numbers of neighbours",
+            },
+            "--temperature": {
+                "type": float,
+                "default": 0.07,
+                "help": "of the votes; small lets the nearest decide alone",
+            },
+        },
+    ),
+}
+
+
+def find_task(name):
+    """`Task` of a name.
+
+    Raises:
+        UserError: There is no such task.
+    """
+    if name not in TASKS:
+        raise UserError(f"no task {name!r}; allowed: {', '.join(TASKS)}, all")
+    return TASKS[name]
