@@ -17,7 +17,7 @@ RANKS = (
     {"": "errors tasks download schedules distribute settings config"},
     {
         "": "checks presets recipe",
-        "datasets": "source archive voc_archives folder voc tfds species habitats "
+        "datasets": "source arrays archive voc_archives folder voc tfds species habitats "
         "scene_drawing scenes __init__",
         "transforms": "__init__ image augment multicrop",
         "models": "__init__ pos_embed rope torch_tensors torch_objects torch_unpickler "
