@@ -17,8 +17,8 @@ RANKS = (
     {"": "errors tasks download schedules distribute settings config"},
     {
         "": "checks presets recipe",
-        "datasets": "source arrays archive voc_archives folder voc tfds species habitats "
-        "scene_drawing scenes __init__",
+        "datasets": "source arrays archive voc_archives folder voc tfds species "
+        "habitats scene_drawing scenes __init__",
         "transforms": "__init__ image augment multicrop",
         "models": "__init__ pos_embed rope torch_tensors torch_objects torch_unpickler "
         "torch_legacy torch_file block vit head xcit_block xcit resnet keras_sources "
