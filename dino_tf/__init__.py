@@ -19,6 +19,9 @@ _HOMES = {
     "open_source": "dino_tf.datasets",
     "make_dataset": "dino_tf.pipeline",
     "train": "dino_tf.training",
+    "evaluate_weights": "dino_tf.evaluation",
+    "EvaluateEvery": "dino_tf.callbacks",
+    "ArraySource": "dino_tf.datasets.arrays",
     "Config": "dino_tf.config",
 }
 __all__ = list(_HOMES)

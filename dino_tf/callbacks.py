@@ -5,8 +5,12 @@ import time
 
 import keras
 
-from dino_tf.errors import Diverged
+from dino_tf.datasets.source import Source
+from dino_tf.errors import Diverged, UserError
+from dino_tf.evaluate.subject import Data, Subject
 from dino_tf.schedules import value_at
+from dino_tf.tasks import check_options, find_task
+from dino_tf.transforms.image import IMAGENET_MEAN, IMAGENET_STD
 from dino_tf.workload import say_duration
 
 
@@ -151,3 +155,67 @@ class Every(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if self.every and (epoch + 1) % self.every == 0:
             self.act(epoch + 1, self.model)
+
+
+class EvaluateEvery(keras.callbacks.Callback):
+    """Evaluates the network every `every` epochs while `fit` trains it.
+
+    The numbers join the logs of the epoch, so that `History`, `CSVLogger`,
+    `TensorBoard` and others that come later in the list have them.
+
+    Args:
+        tasks: Name in `dino_tf.tasks.TASKS`, or a dictionary from names to
+            dictionaries of options.
+        data: `Source` of photos, (train, test) sources, or
+            `dino_tf.evaluate.subject.Data`.
+        every: Epochs between two evaluations, at least 1.
+        mean: Of red, green, blue in 0 to 1, as in training.
+        std: Of red, green, blue in 0 to 1, as in training.
+        size: Side in pixels of the photos, where a task is asked for no other.
+
+    Raises:
+        UserError: Before training, for an unknown task or option, or photos that a
+            task can do nothing with.
+    """
+
+    def __init__(
+        self,
+        tasks,
+        data,
+        every=1,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        size=224,
+    ):
+        super().__init__()
+        if every < 1:
+            raise UserError(f"every is {every}; allowed: 1 or more epochs")
+        tasks = {tasks: {}} if isinstance(tasks, str) else dict(tasks)
+        self.tasks = {
+            name: find_task(name).defaults() | check_options(name, options)
+            for name, options in tasks.items()
+        }
+        if isinstance(data, Source):
+            data = (data,)
+        self.data = data if isinstance(data, Data) else Data.of(*data)
+        self.every, self.pixels = every, (mean, std, size)
+
+    def on_train_begin(self, logs=None):
+        for name in self.tasks:
+            words = find_task(name).load().lacks(self._subject(), self.data)
+            if words:
+                raise UserError(f"{name} on {self.data.spec}: missing is {words}")
+
+    def on_epoch_end(self, epoch, logs=None):
+        if (epoch + 1) % self.every:
+            return
+        for name, options in self.tasks.items():
+            run = find_task(name).load().run_task
+            numbers = run(self._subject(), self.data, **options).numbers
+            if logs is not None:
+                logs.update(numbers)
+
+    def _subject(self):
+        """The teacher of a `DINO`, else the model itself; as it is now."""
+        backbone = getattr(self.model, "teacher_backbone", self.model)
+        return Subject(backbone, *self.pixels)

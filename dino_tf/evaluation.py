@@ -4,24 +4,26 @@ import dataclasses
 import json
 import pathlib
 import sys
+import textwrap
 import time
 
 import keras
 
 from dino_tf.datasets import open_source
 from dino_tf.errors import UserError
+from dino_tf.evaluate.page import page
 from dino_tf.evaluate.published import data_name, figures_for
 from dino_tf.evaluate.store import Store, fingerprint
 from dino_tf.evaluate.subject import Data, Outcome, Subject
-from dino_tf.initial import pixel_statistics
+from dino_tf.initial import evaluation_size, pixel_statistics
 from dino_tf.models.keras_networks import gather_statistics, has_batch_norm
 from dino_tf.models.loading import load_backbone
 from dino_tf.pipeline import evaluation_dataset
 from dino_tf.run_folder import write_text
-from dino_tf.tasks import TASKS, find_task
+from dino_tf.tasks import TASKS, check_options, find_task
 
 CACHE = "result/cache"
-STATISTICS_SIZE, STATISTICS_PHOTOS = 224, 64
+STATISTICS_PHOTOS = 64  # whose statistics an untrained batch norm has
 
 
 def evaluate_weights(
@@ -52,48 +54,59 @@ def evaluate_weights(
         say: Function that shows text to the person.
 
     Returns:
-        Dictionary, as written to the file.
+        Dictionary, as written to the file: "metrics" and "untrained" are the numbers
+        of all tasks by name, "tasks" holds all else of each, "weights", "data",
+        "photos" and "network" (SHA-256 of the weights) say of what.
 
     Raises:
         UserError: For wrong names, options, weights or data, and for a file that is
             there already.
     """
     chosen = {task: find_task(task)} if task != "all" else TASKS
+    options = check_options(task, options or {})
     file = _new_file(out, weights, task, data)
-    backbone = load_backbone(weights, num_heads, part)
-    mean, std = pixel_statistics(weights)
-    subject = Subject(backbone, mean, std, Store(cache), Bar)
+    subjects = _subjects(weights, num_heads, part, cache)
     photos = Data(data, lambda split: open_source(data, split))
-    chosen = _possible(chosen, subject, photos, say)
-    subjects = {"this": subject}
+    chosen = _possible(chosen, subjects["ours"], photos, say)
     if untrained and not str(weights).startswith("random:"):
-        other = untrained_like(backbone, photos.train, mean, std)
-        subjects["untrained"] = dataclasses.replace(subject, backbone=other)
-    result = _facts(task, weights, data, photos, subject)
+        subjects["untrained"] = untrained_like(subjects["ours"], photos.train)
+    result = _facts(task, weights, data, photos, subjects["ours"])
     for name, one in chosen.items():
-        settings = one.defaults() | (options or {})
-        result["tasks"][name] = _answer(one, subjects, photos, settings, file, say)
-    write_text(file, json.dumps(result, indent=2) + "\n")
-    say(describe(result))
-    say(f"written: {file}")
+        folder = file.with_suffix("") / (name if task == "all" else "")
+        try:
+            answer = _answer(one, subjects, photos, options, folder, say)
+        except UserError as error:
+            # What the others found is not given up for one that cannot go on.
+            if task != "all":
+                raise
+            answer = {"failed": str(error)}
+        result["tasks"][name] = answer
+        numbers = answer.get("numbers", {})
+        result["metrics"] |= numbers.get("ours", {})
+        result["untrained"] |= numbers.get("untrained", {})
+        _write(result, file)
+        say(describe(name, answer))
+    if all("failed" in answer for answer in result["tasks"].values()):
+        raise UserError(f"no task came to its end; {file} tells why")
+    say(f"written: {file} and {file.with_suffix('.html').name}")
     return result
 
 
-def untrained_like(backbone, source, mean, std, seed=0):
-    """A network of the same form with fresh weights, the same for equal seeds.
+def untrained_like(subject, source, seed=0):
+    """A `Subject` of the same form with fresh weights, the same for equal seeds.
 
     Its batch norms, if any, have seen some photos of `source`.
     """
     keras.utils.set_random_seed(seed)
-    fresh = type(backbone).from_config(backbone.get_config())
+    fresh = type(subject.backbone).from_config(subject.backbone.get_config())
     if not fresh.built:
         fresh.build(None)
     if has_batch_norm(fresh):
-        size = getattr(fresh, "fixed_size", None) or (STATISTICS_SIZE,)
         some = range(min(len(source), STATISTICS_PHOTOS))
-        photos = evaluation_dataset(source, size[0], len(some), some, None, mean, std)
+        pixels = {"mean": subject.mean, "std": subject.std}
+        photos = evaluation_dataset(source, subject.size, len(some), some, **pixels)
         gather_statistics(fresh, next(iter(photos))["image"])
-    return fresh
+    return dataclasses.replace(subject, backbone=fresh)
 
 
 class Bar:
@@ -117,6 +130,14 @@ class Bar:
             sys.stderr.flush()
 
 
+def _subjects(weights, num_heads, part, cache):
+    """{"ours": `Subject` of the weights}."""
+    backbone = load_backbone(weights, num_heads, part)
+    size = evaluation_size(weights, backbone)
+    mean, std = pixel_statistics(weights)
+    return {"ours": Subject(backbone, mean, std, size, Store(cache), Bar)}
+
+
 def _possible(chosen, subject, data, say):
     """The tasks that network and data allow; UserError when none is left."""
     lacking = {name: task.load().lacks(subject, data) for name, task in chosen.items()}
@@ -130,18 +151,16 @@ def _possible(chosen, subject, data, say):
     return left
 
 
-def _answer(task, subjects, data, settings, file, say):
+def _answer(task, subjects, data, options, folder, say):
     """What the file tells of one task."""
     began, outcomes = time.perf_counter(), {}
+    settings = task.defaults() | options
     for who, subject in subjects.items():
         outcomes[who] = task.load().run_task(subject, data, **settings)
-    own: Outcome = outcomes["this"]
+    own: Outcome = outcomes["ours"]
     for line in own.notes:
         say(line)
-    folder = file.with_suffix("")
     written = own.write(folder) if own.write else []
-    for path in written[:1]:
-        say(f"{len(written)} files in {path.parent}")
     return {
         "options": settings,
         "numbers": {who: outcome.numbers for who, outcome in outcomes.items()},
@@ -150,9 +169,15 @@ def _answer(task, subjects, data, settings, file, say):
         ],
         "notes": own.notes,
         "details": own.details,
-        "files": [str(path.relative_to(file.parent)) for path in written],
+        "files": [str(path) for path in written],
         "seconds": round(time.perf_counter() - began, 1),
     }
+
+
+def _write(result, file):
+    """The result as JSON, and beside it the page that shows it."""
+    write_text(file, json.dumps(result, indent=2) + "\n")
+    write_text(file.with_suffix(".html"), page(result, file.parent))
 
 
 def _facts(task, weights, data, photos, subject):
@@ -166,26 +191,28 @@ def _facts(task, weights, data, photos, subject):
         "data": data,
         "photos": counts,
         "versions": {"keras": keras.__version__},
+        "metrics": {},
+        "untrained": {},
         "tasks": {},
     }
 
 
-def describe(result):
-    """The numbers of a result as a table of at most 80 columns."""
-    lines = []
-    for name, answer in result["tasks"].items():
-        numbers = answer["numbers"]
-        head = "".join(f"{who:>12}" for who in numbers)
-        lines.append(f"{name:<34}{head}")
-        for key, value in numbers["this"].items():
-            shown = [value, *(numbers[w].get(key) for w in numbers if w != "this")]
-            cells = "".join(f"{'-' if v is None else f'{v:.1f}':>12}" for v in shown)
-            lines.append(f"  {key:<32}{cells}")
-        for figure in answer["published"]:
-            lines.append(
-                f"  published: {figure['name']} {figure['value']:g}, "
-                f"{figure['network']} ({figure['source']})"
-            )
+def describe(name, answer):
+    """The numbers of one task as a table of at most 80 columns."""
+    if "failed" in answer:
+        return f"{name} could not be done: {answer['failed']}"
+    numbers = answer["numbers"]
+    lines = [f"{name:<34}" + "".join(f"{who:>12}" for who in numbers)]
+    for key in numbers["ours"]:
+        shown = (found.get(key) for found in numbers.values())
+        cells = "".join(f"{'-' if v is None else f'{v:.1f}':>12}" for v in shown)
+        lines.append(f"  {key:<32}{cells}")
+    for figure in answer["published"]:
+        text = (
+            f"published: {figure['name']} {figure['value']:g}, {figure['network']} "
+            f"({figure['source']})"
+        )
+        lines += textwrap.wrap(text, 80, initial_indent="  ", subsequent_indent="    ")
     return "\n".join(lines)
 
 
@@ -195,9 +222,10 @@ def _new_file(out, weights, task, data):
         file = pathlib.Path(out)
         if file.suffix != ".json":
             raise UserError(f"--out: got {out}, allowed: a new .json file")
-        for taken in (file, file.with_suffix("")):
-            if taken.exists():
-                raise UserError(f"--out: {taken} is there already; allowed: a new name")
+        taken = _taken(file)
+        if taken:
+            words = f"{taken[0]} is there already"
+            raise UserError(f"--out: {words}; allowed: a new name")
     else:
         path = pathlib.Path(str(weights))
         is_run = (path / "config.yaml").is_file()
@@ -206,7 +234,13 @@ def _new_file(out, weights, task, data):
         if not is_run:
             name += f"-{path.stem[:40]}-{fingerprint(str(weights))[:6]}"
         file, number = folder / f"{name}.json", 2
-        while file.exists() or file.with_suffix("").exists():
+        while _taken(file):
             file, number = folder / f"{name}-{number}.json", number + 1
     file.parent.mkdir(parents=True, exist_ok=True)
     return file
+
+
+def _taken(file):
+    """Which of the result's own places are taken: file, page, folder."""
+    places = (file, file.with_suffix(".html"), file.with_suffix(""))
+    return [place for place in places if place.exists()]

@@ -112,16 +112,33 @@ def pixel_statistics(source):
 
     A run tells them in its `config.yaml`, an exported safetensors in its metadata.
     """
-    path = pathlib.Path(str(source))
-    folder = path.parent if path.name == "backbone.keras" else path
-    if (folder / "config.yaml").is_file():
-        views = Config.from_yaml(folder / "config.yaml").views
-        return views.mean, views.std
+    path, config = pathlib.Path(str(source)), _config_of_run(source)
+    if config:
+        return config.views.mean, config.views.std
     file = path / "model.safetensors" if path.is_dir() else path
     facts = safetensors_facts(file)
     if {"mean", "std"} <= set(facts):
         return tuple(json.loads(facts["mean"])), tuple(json.loads(facts["std"]))
     return IMAGENET_MEAN, IMAGENET_STD
+
+
+def evaluation_size(source, backbone):
+    """Side in pixels of the photos on which a network is to be evaluated.
+
+    That of the run (`run.eval_size`), the only one that a network takes, or 224.
+    """
+    fixed, config = getattr(backbone, "fixed_size", None), _config_of_run(source)
+    if fixed:
+        return fixed[0]
+    return config.run.eval_size if config and config.run.eval_size else 224
+
+
+def _config_of_run(source):
+    """`Config` of the run that weights are from, None where they are from none."""
+    path = pathlib.Path(str(source))
+    folder = path.parent if path.name == "backbone.keras" else path
+    file = folder / "config.yaml"
+    return Config.from_yaml(file) if file.is_file() else None
 
 
 def fit_config(config, initial):

@@ -43,8 +43,9 @@ class Task:
 SIZE = {
     "--size": {
         "type": int,
-        "default": 224,
-        "help": "side of the central square that the network sees, in pixels",
+        "metavar": "N",
+        "help": "side of the central square that the network sees, in pixels; else "
+        "that of the run's own evaluation, or 224",
     },
 }
 TASKS = {
@@ -79,3 +80,13 @@ def find_task(name):
     if name not in TASKS:
         raise UserError(f"no task {name!r}; allowed: {', '.join(TASKS)}, all")
     return TASKS[name]
+
+
+def check_options(task, options):
+    """The options of a task as they were given; UserError for one it does not have."""
+    known = find_task(task).defaults() if task != "all" else {}
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        allowed = ", ".join(known) or "none"
+        raise UserError(f"{task}: got the option {unknown[0]!r}; allowed: {allowed}")
+    return options

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from dino_tf import callbacks
-from dino_tf.errors import Diverged
+from dino_tf.datasets.arrays import ArraySource
+from dino_tf.errors import Diverged, UserError
 from dino_tf.optimizers import AdamW
 from dino_tf.run_folder import RunFolder
 from dino_tf.schedules import EpochLinear, WarmupCosine
@@ -157,3 +158,63 @@ def test_acts_every_few_epochs(every, acted):
     for epoch in range(4):
         callback.on_epoch_end(epoch)
     assert numbers == [(epoch, model) for epoch in acted]
+
+
+class ColourFeatures(keras.Model):
+    """Trained by nothing; its features are the first pixel's colour."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = self.add_weight((1,), name="weight")
+
+    def call(self, images, training=None):
+        return images[:, 0, 0] + 0 * self.weight
+
+
+def coloured(count, seed):
+    labels = np.arange(count) % 3
+    images = np.random.default_rng(seed).integers(0, 60, (count, 16, 16, 3))
+    images[np.arange(count), :, :, labels] += 180
+    return ArraySource(images.astype(np.uint8), labels)
+
+
+def test_evaluations_join_the_history_of_fit():
+    data = coloured(30, 0), coloured(9, 1)
+    tasks = {"knn": {"k": [3], "size": 16}}
+    model = ColourFeatures()
+    model.compile("sgd", loss="mse")
+    images, targets = np.zeros((4, 16, 16, 3)), np.zeros((4, 3))
+    evaluate = callbacks.EvaluateEvery(tasks, data, every=2)
+    history = model.fit(images, targets, epochs=4, callbacks=[evaluate], verbose=0)
+    assert history.history["knn/top1_k3"] == [100.0, 100.0]
+    assert len(history.history["loss"]) == 4
+
+
+def test_the_teacher_is_evaluated():
+    evaluate = callbacks.EvaluateEvery({"knn": {"k": [3], "size": 16}}, coloured(30, 0))
+    evaluate.set_model(SimpleNamespace(teacher_backbone=ColourFeatures()))
+    logs = {}
+    evaluate.on_epoch_end(0, logs)
+    assert logs == {"knn/top1_k3": 100.0, "knn/top5_k3": 100.0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("kmm", coloured(3, 0)), "no task 'kmm'"),
+        (({"knn": {"n": 3}}, coloured(3, 0)), "allowed: size, k, temperature"),
+        (("knn", coloured(3, 0), 0), "every is 0"),
+    ],
+)
+def test_wrong_evaluations_are_named_before_training(arguments, words):
+    with pytest.raises(UserError) as error:
+        callbacks.EvaluateEvery(*arguments)
+    assert words in str(error.value)
+
+
+def test_missing_labels_are_named_before_training():
+    images = np.zeros((3, 16, 16, 3), np.uint8)
+    evaluate = callbacks.EvaluateEvery("knn", ArraySource(images))
+    evaluate.set_model(ColourFeatures())
+    with pytest.raises(UserError, match="missing is labelled photos"):
+        evaluate.on_train_begin()

@@ -29,7 +29,8 @@ RANKS = (
     {"": "pipeline views loss optimizers workload"},
     {"": "dino"},
     {
-        "evaluate": "__init__ features splits store subject published knn discovery",
+        "evaluate": "__init__ features splits store subject published page knn "
+        "discovery",
         "visualize": "__init__ draw attention features",
     },
     {"": "run_folder checkpoint callbacks assemble initial prepare"},
@@ -73,6 +74,7 @@ TOLD_ELSEWHERE = {
     "on_epoch_begin",
     "on_epoch_end",
     "on_train_batch_end",
+    "on_train_begin",
     "id",
     "image_bytes",
     "stamp",

@@ -56,7 +56,7 @@ def evaluate_knn(
     Reference:
         facebookresearch/dino, eval_knn.py.
     """
-    subject = Subject(backbone, mean, std, batch_size=batch_size)
+    subject = Subject(backbone, mean, std, size, batch_size=batch_size)
     chosen = [spread(len(train_source), max_train), spread(len(test_source), max_test)]
     return _judge(subject, (train_source, test_source), chosen, size, k, temperature)
 
@@ -66,7 +66,7 @@ def lacks(subject, data):
     return None if data.labelled() else "labelled photos of two or more classes"
 
 
-def run_task(subject, data, size=224, k=(10, 20, 100, 200), temperature=0.07):
+def run_task(subject, data, size=None, k=(10, 20, 100, 200), temperature=0.07):
     """`evaluate_knn` as a task: see `dino_tf.tasks.Task`."""
     sources = data.labelled()
     return Outcome(_judge(subject, sources, (None, None), size, k, temperature))

@@ -29,6 +29,7 @@ class Subject:
         backbone: Any backbone; see `dino_tf.models.backbones`.
         mean: Of red, green, blue in 0 to 1, as in training.
         std: Of red, green, blue in 0 to 1, as in training.
+        size: Side in pixels of the photos, where a task is asked for no other.
         store: `Store` that keeps features between tasks.
         track: Function of (number of photos, label) that returns an object with
             `add(n)`, which shows progress; None shows none.
@@ -38,6 +39,7 @@ class Subject:
     backbone: keras.Model
     mean: tuple = IMAGENET_MEAN
     std: tuple = IMAGENET_STD
+    size: int = 224
     store: Store = dataclasses.field(default_factory=Store)
     track: object = None
     batch_size: int = 64
@@ -67,7 +69,7 @@ class Subject:
 
         Args:
             source: Photos.
-            size: Side of the central square, in pixels.
+            size: Side of the central square, in pixels; None is that of the subject.
             names: Of `dino_tf.evaluate.features.summaries_of`.
             indices: Places in the source; None takes all.
 
@@ -78,6 +80,7 @@ class Subject:
         Raises:
             UserError: No photo can be read, or the network has no such features.
         """
+        size = size or self.size
         there = summaries_of(self.backbone)
         unknown = [name for name in names if name not in there]
         if unknown:

@@ -1,0 +1,92 @@
+"""All that an evaluation found on one page that a browser opens from disk."""
+
+import html
+import os
+
+STYLE = """
+:root { color-scheme: light dark; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto;
+       padding: 0 1rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+table { border-collapse: collapse; }
+th, td { padding: .2rem 1.2rem .2rem 0; text-align: right;
+         font-variant-numeric: tabular-nums; }
+th:first-child, td:first-child { text-align: left; }
+thead th { border-bottom: 1px solid #8888; font-weight: 600; }
+.figures, .notes, .facts { color: #777; font-size: .9rem; }
+img { max-width: 100%; height: auto; margin: .6rem 0; border-radius: 4px; }
+code { font-size: .9em; }
+"""
+PICTURES = (".png", ".jpg", ".svg")
+# Nothing on the page comes from elsewhere, and nothing in it runs.
+POLICY = "default-src 'none'; img-src 'self' file: data:; style-src 'unsafe-inline'"
+
+
+def page(result, folder):
+    """HTML of a result; see `dino_tf.evaluation.evaluate_weights`.
+
+    Args:
+        result: Dictionary with "weights", "data", "photos" and "tasks".
+        folder: Where the page will lie; pictures are linked relative to it.
+
+    Returns:
+        A whole HTML document. All names in it are escaped.
+    """
+    title = f"{result['weights']} on {result['data']}"
+    counts = ", ".join(f"{n:,} {name}" for name, n in result["photos"].items())
+    parts = [_task(name, task, folder) for name, task in result["tasks"].items()]
+    return (
+        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        "<meta name='viewport' content='width=device-width'>"
+        f"<title>{_safe(title)}</title><style>{STYLE}</style></head><body>\n"
+        f"<h1>{_safe(title)}</h1>\n<p class='facts'>Photos: {_safe(counts)}. Network "
+        f"<code>{_safe(result['network'][:12])}</code>.</p>\n"
+        + "\n".join(parts)
+        + "\n</body></html>\n"
+    )
+
+
+def _task(name, task, folder):
+    """Heading, table, published figures, notes and pictures of one task."""
+    if "failed" in task:
+        return f"<h2>{_safe(name)}</h2>\n<p>Not done: {_safe(task['failed'])}</p>"
+    options = ", ".join(f"{k} {v}" for k, v in task["options"].items())
+    figures = [
+        f"{f['name']} {f['value']:g}: {f['network']} ({f['source']})"
+        for f in task["published"]
+    ]
+    pictures = [file for file in task["files"] if file.lower().endswith(PICTURES)]
+    links = [os.path.relpath(file, folder).replace(os.sep, "/") for file in pictures]
+    return "\n".join(
+        [
+            f"<h2>{_safe(name)}</h2>",
+            _table(task["numbers"]),
+            *_list("figures", "Published", figures),
+            *_list("notes", "Notes", task["notes"]),
+            f"<p class='facts'>{_safe(options)}; {task['seconds']} s</p>",
+            *(f"<img src='{_safe(link)}' alt='{_safe(name)}'>" for link in links),
+        ]
+    )
+
+
+def _table(numbers):
+    head = "".join(f"<th>{_safe(who)}</th>" for who in ("", *numbers))
+    rows = []
+    for key in numbers["ours"]:
+        found = (values.get(key) for values in numbers.values())
+        cells = "".join(f"<td>{'–' if v is None else f'{v:.1f}'}</td>" for v in found)
+        rows.append(f"<tr><td>{_safe(key)}</td>{cells}</tr>")
+    body = "".join(rows)
+    return f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
+
+
+def _list(kind, title, lines):
+    if not lines:
+        return []
+    items = "".join(f"<li>{_safe(line)}</li>" for line in lines)
+    return [f"<div class='{kind}'>{title}:<ul>{items}</ul></div>"]
+
+
+def _safe(text):
+    return html.escape(str(text), quote=True)

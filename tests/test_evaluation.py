@@ -1,0 +1,199 @@
+"""`main.py evaluate`: from weights and data to table, JSON, page and pictures."""
+
+import json
+import types
+
+import numpy as np
+import pytest
+
+from dino_tf import evaluation, tasks
+from dino_tf.cli import main
+from dino_tf.datasets.arrays import ArraySource
+from dino_tf.errors import UserError
+from dino_tf.evaluate.published import Figure
+from dino_tf.evaluate.subject import Outcome
+from dino_tf.evaluation import evaluate_weights, untrained_like
+from dino_tf.models.vit import VisionTransformer
+
+SIZES = dict(patch_size=8, embed_dim=16, depth=2, num_heads=2, image_size=16)
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """A file of a small network."""
+    network = VisionTransformer(**SIZES)
+    network.build(None)
+    network.save(tmp_path / "net.keras")
+    return tmp_path / "net.keras"
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    """Two tasks: one that answers, one that needs what the data lack."""
+
+    def run_task(subject, data, factor, shout):
+        if shout:
+            raise UserError("toy was told to fail")
+        share = float(np.mean(np.abs(subject.backbone.get_weights()[0]))) * factor
+
+        def write(folder):
+            folder.mkdir(parents=True)
+            (folder / "words.txt").write_text("words")
+            return [folder / "words.txt"]
+
+        return Outcome({"toy/size": share}, {"depth": 2}, write, ["a note"])
+
+    modules = {
+        "toy": types.SimpleNamespace(lacks=lambda s, d: None, run_task=run_task),
+        "never": types.SimpleNamespace(lacks=lambda s, d: "masks <of> gold"),
+    }
+    monkeypatch.setattr(tasks.Task, "load", lambda self: modules[self.module])
+    options = {
+        "--factor": {"type": float, "default": 1.0},
+        "--shout": {"type": bool, "default": False},
+    }
+    listed = {
+        "toy": tasks.Task("sizes", "toy", options),
+        "never": tasks.Task("nothing", "never", {}),
+    }
+    for home in (tasks, evaluation):
+        monkeypatch.setattr(home, "TASKS", listed)
+    figure = Figure("toy/size", "scenes", "ViT-X", 5.0, "table 1")
+    monkeypatch.setattr("dino_tf.evaluate.published.FIGURES", (figure,))
+
+
+def test_a_task_writes_table_file_page_and_pictures(weights, toy, tmp_path):
+    said = []
+    out = tmp_path / "new" / "toy.json"
+    options = {"factor": 1000.0}
+    result = evaluate_weights(
+        "toy", weights, "scenes:20", out, options, cache=None, say=said.append
+    )
+    kept = json.loads(out.read_text())
+    assert kept == result
+    task = kept["tasks"]["toy"]
+    assert task["options"] == {"factor": 1000.0, "shout": False}
+    assert set(task["numbers"]) == {"ours", "untrained"}
+    assert task["numbers"]["ours"] != task["numbers"]["untrained"]
+    assert kept["metrics"] == task["numbers"]["ours"]
+    assert kept["untrained"] == task["numbers"]["untrained"]
+    assert task["files"] == [str(tmp_path / "new" / "toy" / "words.txt")]
+    assert task["details"] == {"depth": 2} and task["notes"] == ["a note"]
+    assert kept["photos"] == {"train": 20, "test": 5}
+    text = "\n".join(said)
+    assert "published: toy/size 5, ViT-X (table 1)" in text and "a note" in text
+    assert all(len(line) <= 80 for line in said[1].splitlines())
+    assert "ViT-X" in (tmp_path / "new" / "toy.html").read_text()
+
+
+def test_all_goes_on_without_what_cannot_be_done(weights, toy, tmp_path):
+    said, out = [], tmp_path / "all.json"
+    result = evaluate_weights(
+        "all", weights, "scenes:20", out, cache=None, untrained=False, say=said.append
+    )
+    assert list(result["tasks"]) == ["toy"]
+    assert "left out: never, which needs masks <of> gold" in said
+    assert (tmp_path / "all" / "toy" / "words.txt").is_file()
+
+
+def test_all_keeps_what_was_found_before_a_failure(weights, toy, tmp_path, monkeypatch):
+    listed = {"toy": tasks.TASKS["toy"], "second": tasks.TASKS["toy"]}
+    failing = dict(listed["second"].options, **{"--shout": {"default": True}})
+    listed["second"] = tasks.Task("sizes", "toy", failing)
+    monkeypatch.setattr(evaluation, "TASKS", listed)
+    out = tmp_path / "all.json"
+    evaluate_weights("all", weights, "scenes:20", out, cache=None, say=lambda _: None)
+    found = json.loads(out.read_text())["tasks"]
+    assert found["second"] == {"failed": "toy was told to fail"}
+    assert "toy/size" in found["toy"]["numbers"]["ours"]
+    assert "toy was told to fail" in out.with_suffix(".html").read_text()
+
+
+@pytest.mark.parametrize("place", ["toy.json", "toy.html", "toy/mine.txt"])
+def test_nothing_is_overwritten(weights, toy, tmp_path, place):
+    taken = tmp_path / place
+    taken.parent.mkdir(exist_ok=True)
+    taken.write_text("mine")
+    with pytest.raises(UserError, match="is there already"):
+        evaluate_weights("toy", weights, "scenes:20", tmp_path / "toy.json")
+    assert taken.read_text() == "mine"
+
+
+def test_names_of_files_are_chosen_where_none_is_given(
+    weights, toy, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    quiet = {"cache": None, "untrained": False, "say": lambda _: None}
+    evaluate_weights("toy", weights, "scenes:20", **quiet)
+    evaluate_weights("toy", weights, "scenes:20", **quiet)
+    names = sorted(path.name for path in (tmp_path / "result/eval").glob("*.json"))
+    assert len(names) == 2
+    assert names[1] == names[0].replace(".json", "-2.json") or names[0].endswith(
+        "-2.json"
+    )
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text("run:\n  eval_size: 16\n")
+    (run / "backbone.keras").write_bytes(weights.read_bytes())
+    evaluate_weights("toy", run, "scenes:20", **quiet)
+    assert (run / "eval" / "toy-scenes.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("toys", "w", "scenes"), "no task 'toys'; allowed: toy, never, all"),
+        (("never", "w", "scenes:20"), "missing is masks <of> gold"),
+        (("toy", "w", "scenes:20", "x.txt"), "allowed: a new .json file"),
+        (("toy", "w", "scenes:20", None, {"size": 3}), "allowed: factor, shout"),
+        (("toy", "w", "nowhere"), "no data folder or kind 'nowhere'"),
+    ],
+)
+def test_mistakes_are_named(weights, toy, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    arguments = [str(weights) if a == "w" else a for a in arguments]
+    with pytest.raises(UserError) as error:
+        evaluate_weights(*arguments, cache=None)
+    assert words in str(error.value)
+
+
+def test_a_second_evaluation_takes_the_kept_features(weights, tmp_path, monkeypatch):
+    import dino_tf.evaluate.subject as module
+
+    made, true = [], module.extract_summaries
+    count = lambda *given: made.append(1) or true(*given)  # noqa: E731
+    monkeypatch.setattr(module, "extract_summaries", count)
+    for name in ("a.json", "b.json"):
+        arguments = (
+            f"evaluate knn --weights {weights} --data scenes:40 --size 16 --k 3 "
+            f"--out {tmp_path / name} --cache {tmp_path / 'cache'}"
+        )
+        assert main(arguments.split()) == 0
+    # Training and test photos, of this network and of the untrained one.
+    assert len(made) == 4
+    first, second = (
+        json.loads((tmp_path / n).read_text()) for n in ("a.json", "b.json")
+    )
+    assert first["tasks"]["knn"]["numbers"] == second["tasks"]["knn"]["numbers"]
+
+
+def test_untrained_is_the_same_for_equal_seeds_and_no_copy(weights):
+    from dino_tf.evaluate.subject import Subject
+    from dino_tf.models.loading import load_backbone
+
+    source = ArraySource(np.zeros((2, 16, 16, 3), np.uint8))
+    subject = Subject(load_backbone(weights), size=16)
+    one, two = (untrained_like(subject, source) for _ in range(2))
+    assert one.fingerprint == two.fingerprint != subject.fingerprint
+
+
+def test_untrained_batch_norms_have_seen_photos(tiny_application):
+    from dino_tf.evaluate.subject import Subject
+    from dino_tf.models.backbones import create_backbone
+
+    images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3))
+    source = ArraySource(images.astype(np.uint8))
+    subject = Subject(create_backbone(tiny_application), size=32)
+    fresh = untrained_like(subject, source).backbone
+    moving = [w for w in fresh.weights if "moving_mean" in w.path]
+    assert moving and all(np.abs(w.numpy()).max() > 0 for w in moving)
