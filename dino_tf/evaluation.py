@@ -80,13 +80,9 @@ def evaluate_weights(
             if task != "all":
                 raise
             answer = {"failed": str(error)}
-        result["tasks"][name] = answer
-        numbers = answer.get("numbers", {})
-        result["metrics"] |= numbers.get("ours", {})
-        result["untrained"] |= numbers.get("untrained", {})
-        _write(result, file)
+        _add(result, name, answer, file)
         say(describe(name, answer))
-    if all("failed" in answer for answer in result["tasks"].values()):
+    if not result["metrics"]:
         raise UserError(f"no task came to its end; {file} tells why")
     say(f"written: {file} and {file.with_suffix('.html').name}")
     return result
@@ -174,8 +170,13 @@ def _answer(task, subjects, data, options, folder, say):
     }
 
 
-def _write(result, file):
-    """The result as JSON, and beside it the page that shows it."""
+def _add(result, name, answer, file):
+    """Writes the result with one more answer, as JSON and as the page that shows it."""
+    result["tasks"][name] = answer
+    numbers = answer.get("numbers", {})
+    result["metrics"] |= numbers.get("ours", {})
+    result["untrained"] |= numbers.get("untrained", {})
+    file.parent.mkdir(parents=True, exist_ok=True)
     write_text(file, json.dumps(result, indent=2) + "\n")
     write_text(file.with_suffix(".html"), page(result, file.parent))
 
@@ -236,7 +237,6 @@ def _new_file(out, weights, task, data):
         file, number = folder / f"{name}.json", 2
         while _taken(file):
             file, number = folder / f"{name}-{number}.json", number + 1
-    file.parent.mkdir(parents=True, exist_ok=True)
     return file
 
 
