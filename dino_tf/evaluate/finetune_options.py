@@ -12,6 +12,7 @@ SEEN_ON_CPU, SEEN_ON_GPU = 20_000, 1_000_000
 FEWEST_EPOCHS, MOST_EPOCHS = 3, 50
 STEPS_WANTED = 20  # in an epoch, before the batch is made smaller
 SIDE_ON_CPU, SIDE_ON_GPU = 112, 224
+PEAK = 1e-3  # automatic learning rate at its peak, whatever the batch
 LONGEST_WARMUP = 5.0  # epochs; of short trainings it is a tenth
 
 # What the authors of DINO named for ViT-B/16 on CIFAR (facebookresearch/dino, issues
@@ -129,6 +130,8 @@ def resolve(backbone, photos, given, preset=None, gpu=False):
         )
     automatic = _automatic(backbone, photos, gpu)
     chosen = automatic | PRESETS.get(preset, {}) | given
+    if "lr" not in {**PRESETS.get(preset, {}), **given}:
+        chosen["lr"] = PEAK * 256 / max(chosen["batch_size"], 1)
     if "warmup_epochs" not in given:
         chosen["warmup_epochs"] = min(LONGEST_WARMUP, chosen["epochs"] / 10)
     for name, value in chosen.items():
@@ -158,7 +161,7 @@ def _automatic(backbone, photos, gpu):
         "size": _side(backbone, side),
         "epochs": min(max(round(seen / max(photos, 1)), FEWEST_EPOCHS), MOST_EPOCHS),
         "batch_size": min(max(batch, 8), most, max(photos, 1)),
-        "lr": 2e-3,
+        "lr": PEAK,
         "layer_decay": 0.75 if blocks else 1.0,
         "weight_decay": 0.05,
         "warmup_epochs": LONGEST_WARMUP,

@@ -38,7 +38,7 @@ class Photos:
             )
         if len(kept) < len(source):
             left = len(source) - len(kept)
-            notes.append(f"{left:,} photos of {source.name!r} have no label: left out")
+            notes.append(f"without a label in {source.name!r}, left out: {left:,}")
             source = source.subset(kept)
         return cls(source, [labels[i] for i in kept])
 
@@ -56,8 +56,8 @@ class Photos:
         if self.bad.count:
             first = sorted(self.bad.names)[0]
             notes.append(
-                f"{self.bad.count:,} photos of {self.source.name!r} cannot be read "
-                f"({first}, ...): left out"
+                f"unreadable in {self.source.name!r}, left out: {self.bad.count:,}, "
+                f"such as {first}"
             )
 
 

@@ -200,8 +200,8 @@ def test_numbers_by_hand():
 def test_photos_without_label_are_left_out_with_a_note():
     labels = [*ONE, (), ()]
     tuned = outcome(data=Data.of(colours(labels), colours([(0,), ()], 1)))
-    assert "2 photos of 'arrays' have no label: left out" in tuned.notes
-    assert "1 photos of 'arrays' have no label: left out" in tuned.notes
+    assert "without a label in 'arrays', left out: 2" in tuned.notes
+    assert "without a label in 'arrays', left out: 1" in tuned.notes
     assert tuned.numbers["finetune/top1"] == 100.0
 
 
@@ -212,8 +212,10 @@ def test_unreadable_photos_bring_no_wrong_label():
     tuned = outcome(data=Data.of(train, test), label_smoothing=0.0)
     assert tuned.details["history"][-1]["accuracy"] == 100.0
     assert tuned.numbers["finetune/top1"] == 100.0
-    told = [note for note in tuned.notes if "cannot be read" in note]
-    assert [note.split()[0] for note in told] == ["8", "2"]
+    assert tuned.notes[-2:] == [
+        "unreadable in 'arrays', left out: 8, such as 00000000",
+        "unreadable in 'arrays', left out: 2, such as 00000000",
+    ]
 
 
 def test_nothing_readable():

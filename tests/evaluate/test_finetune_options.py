@@ -15,6 +15,7 @@ def test_automatic_settings_on_a_processor():
     settings, notes = resolve(VIT, 2000, {})
     assert (settings.size, settings.epochs, settings.batch_size) == (112, 10, 32)
     assert (settings.layer_decay, settings.warmup_epochs) == (0.75, 1.0)
+    assert (settings.lr, settings.peak_rate) == (0.008, 0.001)
     assert "by 2,000 photos and the machine: size 112, epochs 10" in notes[0]
 
 
