@@ -15,11 +15,11 @@ SIDE_ON_CPU, SIDE_ON_GPU = 112, 224
 PEAK = 1e-3  # automatic learning rate at its peak, whatever the batch
 LONGEST_WARMUP = 5.0  # epochs; of short trainings it is a tenth
 
-# What the authors of DINO named for ViT-B/16 on CIFAR (facebookresearch/dino, issues
-# 81 and 144); the paper itself points to DeiT. Their rates are for 512 photos, as
-# DeiT counts (facebookresearch/deit, `main.py`), ours for 256. Theirs has RandAugment
-# and every photo three times in an epoch; here colour jitter stands for the first,
-# nothing for the second. No layer decay, rates fall to 0.
+# What DINO's authors named for CIFAR-10 when asked (facebookresearch/dino, issue 81),
+# and the other rate for CIFAR-100 and ViT-B/16 (issue 144); the paper points to DeiT
+# (arXiv 2012.12877). Rates are read as DeiT's `--lr`, which is for 512 photos; ours is
+# for 256. They train with RandAugment and repeated augmentation as well: here colour
+# jitter stands for the first, nothing for the second. Not run yet.
 _CIFAR = {
     "size": 224,
     "epochs": 1000,

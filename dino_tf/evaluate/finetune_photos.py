@@ -10,8 +10,6 @@ from dino_tf.errors import Diverged, UserError
 from dino_tf.evaluate.knn import multi_hot
 from dino_tf.pipeline import BadImages, evaluation_dataset
 
-TEST_BATCH = 64
-
 
 @dataclasses.dataclass
 class Photos:
@@ -68,7 +66,7 @@ class Judge:
         classifier: `Classifier`.
         photos: `Photos` that are judged.
         size: Side of the central square, in pixels.
-        subject: `Subject` with the pixel statistics.
+        subject: `Subject` with pixel statistics and batch size.
     """
 
     def __init__(self, classifier, photos, size, subject):
@@ -87,7 +85,8 @@ class Judge:
         return judge_logits(logits, labels, self.classifier.multi_label)
 
     def _logits(self):
-        subject, batch = self.subject, min(TEST_BATCH, len(self.photos.source))
+        subject = self.subject
+        batch = min(subject.batch_size, len(self.photos.source))
         dataset = evaluation_dataset(
             self.photos.source,
             self.size,
