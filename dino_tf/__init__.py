@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "create_backbone": "dino_tf.models.backbones",
     "load_backbone": "dino_tf.models.loading",
+    "Classifier": "dino_tf.models.classifier",
     "DINOHead": "dino_tf.models.head",
     "DINOLoss": "dino_tf.loss",
     "DINO": "dino_tf.dino",

@@ -135,6 +135,54 @@ def make_dataset(
     return dataset.prefetch(tf.data.AUTOTUNE).with_options(_options(workers))
 
 
+def labelled_dataset(
+    source, labels, view, batch_size, seed=0, finish=None, workers=None, bad_images=None
+):
+    """Build the endless stream of batches (images, labels) of supervised training.
+
+    Order and bad photos are as in `make_dataset`; a photo that takes the place of
+    another brings its own label.
+
+    Args:
+        source: As in `make_dataset`.
+        labels: Array (N, ...), a row for each photo of the source.
+        view: Callable (image uint8 (H, W, 3), seed (2,)) -> (S, S, 3).
+        batch_size: Photos per batch, over all replicas.
+        seed: Seed of order, views and `finish`, an integer.
+        finish: Callable (images, labels, seed (2,)) -> (images, targets) for each
+            batch, such as a `Mixing`; None leaves them.
+        workers: As in `make_dataset`.
+        bad_images: As in `make_dataset`.
+
+    Returns:
+        `tf.data.Dataset` of (images (B, S, S, 3), labels (B, ...)).
+
+    Raises:
+        UserError: As in `make_dataset`.
+    """
+    steps_per_epoch(len(source), batch_size)
+    read = _reader(source, bad_images or BadImages(), replace=True)
+    with tf.device("CPU:0"):
+        labels, seed = tf.constant(labels), tf.constant(seed, tf.int64)
+
+    @tf.autograph.experimental.do_not_convert
+    def load(position, index):
+        image, place = read(index)
+        return view(image, tf.stack([seed, position])), tf.gather(labels, place)
+
+    threads = workers or tf.data.AUTOTUNE
+    order = _order(len(source), seed, shuffle=True, repeat=True, start=0)
+    dataset = order.map(load, num_parallel_calls=threads, deterministic=True)
+    dataset = dataset.batch(batch_size, drop_remainder=True)
+    if finish is not None:
+        dataset = dataset.enumerate().map(
+            lambda number, batch: finish(*batch, tf.stack([seed, number])),
+            num_parallel_calls=threads,
+            deterministic=True,
+        )
+    return dataset.prefetch(tf.data.AUTOTUNE).with_options(_options(workers))
+
+
 def evaluation_dataset(
     source,
     size,
@@ -169,8 +217,9 @@ def evaluation_dataset(
 
     @tf.autograph.experimental.do_not_convert
     def load(index):
-        image, readable = read(index)
-        return {"image": center_crop(image, size, mean, std), "index": index}, readable
+        image, place = read(index)
+        sample = {"image": center_crop(image, size, mean, std), "index": index}
+        return sample, place >= 0
 
     dataset = tf.data.Dataset.from_tensor_slices(chosen.astype(np.int64))
     dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE)
@@ -211,24 +260,28 @@ def _order(total, seed, shuffle, repeat, start):
 
 
 def _reader(source, bad_images, replace):
-    """Make the function index -> (image (H, W, 3) uint8, readable)."""
+    """Make the function index -> (image (H, W, 3) uint8, place that it is of).
+
+    The place is -1 where the photo cannot be read and none takes its place.
+    """
 
     def read(index):
         tries = len(source) if replace else 1
         for step in range(tries):
-            image = _read_one(source, (int(index) + step) % len(source), bad_images)
+            place = (int(index) + step) % len(source)
+            image = _read_one(source, place, bad_images)
             if image is not None:
-                return image, True
+                return image, np.int64(place)
         if replace:
             raise UserError(f"none of the {len(source)} images can be read")
-        return np.zeros((1, 1, 3), np.uint8), False
+        return np.zeros((1, 1, 3), np.uint8), np.int64(-1)
 
     @tf.autograph.experimental.do_not_convert
     def call(index):
-        image, readable = tf.numpy_function(
-            read, [index], (tf.uint8, tf.bool), stateful=False
+        image, place = tf.numpy_function(
+            read, [index], (tf.uint8, tf.int64), stateful=False
         )
-        return tf.ensure_shape(image, (None, None, 3)), tf.ensure_shape(readable, ())
+        return tf.ensure_shape(image, (None, None, 3)), tf.ensure_shape(place, ())
 
     return call
 

@@ -10,6 +10,7 @@ from dino_tf.errors import UserError
 from dino_tf.pipeline import (
     BadImages,
     evaluation_dataset,
+    labelled_dataset,
     make_dataset,
     steps_per_epoch,
 )
@@ -202,3 +203,48 @@ def test_steps_per_epoch():
 def test_arguments_are_checked(arguments):
     with pytest.raises(UserError, match=next(iter(arguments))):
         make_dataset(Pictures(4), Tiny(), 2, **arguments)
+
+
+def corner(image, seed):
+    """The first pixel (1, 1, 3)."""
+    return tf.cast(image[:1, :1], tf.float32)
+
+
+def labelled(source, batches, **kwargs):
+    """(photo numbers, labels) of the first batches, without any augmentation."""
+    labels = np.arange(len(source)) + 100
+    dataset = labelled_dataset(source, labels, corner, **kwargs)
+    taken = list(itertools.islice(dataset.as_numpy_iterator(), batches))
+    photos = np.concatenate([images[:, 0, 0, 0] for images, _ in taken]) / 10
+    return photos.astype(int).tolist(), np.concatenate([row for _, row in taken])
+
+
+def test_labelled_batches_keep_photo_and_label_together():
+    photos, labels = labelled(Pictures(10), 4, batch_size=5, seed=3)
+    assert [sorted(photos[:10]), sorted(photos[10:])] == [list(range(10))] * 2
+    assert (labels - 100).tolist() == photos
+    assert photos == take(make_dataset(Pictures(10), Tiny(), 5, seed=3), 4)[0]
+
+
+def test_a_photo_in_the_place_of_another_brings_its_own_label():
+    bad = BadImages()
+    source = Pictures(6, {2: BROKEN, 3: OSError("gone")})
+    photos, labels = labelled(source, 2, batch_size=6, bad_images=bad)
+    assert (labels - 100).tolist() == photos
+    assert sorted(photos[:6]) == [0, 1, 4, 4, 4, 5]
+    assert set(bad.names) == {"photo2", "photo3"}
+
+
+def test_labelled_batches_are_finished_with_seed_and_number():
+    def finish(images, labels, seed):
+        return images, tf.stack([*tf.unstack(seed), labels[0]])
+
+    source = Pictures(4)
+    dataset = labelled_dataset(source, np.arange(4), corner, 2, seed=9, finish=finish)
+    rows = [row for _, row in itertools.islice(dataset.as_numpy_iterator(), 3)]
+    assert [row[:2].tolist() for row in rows] == [[9, 0], [9, 1], [9, 2]]
+
+
+def test_labelled_batch_larger_than_the_source():
+    with pytest.raises(UserError, match="batch size is 5; allowed is 1 to"):
+        labelled_dataset(Pictures(4), np.arange(4), corner, 5)

@@ -19,19 +19,20 @@ RANKS = (
         "": "checks presets recipe",
         "datasets": "source arrays archive voc_archives folder voc tfds species "
         "habitats scene_drawing scenes __init__",
-        "transforms": "__init__ image augment multicrop",
+        "transforms": "__init__ image augment multicrop random_crop mixing",
         "models": "__init__ pos_embed rope torch_tensors torch_objects torch_unpickler "
         "torch_legacy torch_file block vit head xcit_block xcit resnet keras_sources "
-        "keras_networks backbones weights weight_files dinov3_names recognise "
-        "published loading",
+        "keras_networks backbones classifier weights weight_files dinov3_names "
+        "recognise published loading",
         "analysis": "__init__ boxes lost tokencut attention neighbours components",
     },
     {"": "pipeline views loss optimizers workload"},
     {"": "dino"},
+    {"visualize": "__init__ draw attention features curves"},
     {
         "evaluate": "__init__ features splits store subject published page knn "
-        "discovery",
-        "visualize": "__init__ draw attention features",
+        "discovery layer_rates finetune_options finetune_step finetune_photos "
+        "finetune",
     },
     {"": "run_folder checkpoint callbacks assemble initial prepare"},
     {"": "attend evaluation model_card formats export training"},
@@ -46,6 +47,8 @@ TENSORFLOW = {
     "dino_tf.transforms.image",
     "dino_tf.transforms.augment",
     "dino_tf.transforms.multicrop",
+    "dino_tf.transforms.random_crop",
+    "dino_tf.transforms.mixing",
     "dino_tf.pipeline",
     "dino_tf.distribute",
     "dino_tf.optimizers",
@@ -53,6 +56,9 @@ TENSORFLOW = {
     "dino_tf.workload",
     "dino_tf.evaluate.features",
     "dino_tf.evaluate.discovery",
+    "dino_tf.evaluate.finetune",
+    "dino_tf.evaluate.finetune_photos",
+    "dino_tf.evaluate.finetune_step",
     "dino_tf.export",
     "dino_tf.formats",
 }

@@ -27,6 +27,10 @@ _DINO = "Caron et al. 2021"
 FIGURES = (
     Figure("knn/top1_k20", "imagenet2012", "DINO ViT-S/16", 74.5, f"{_DINO}, table 2"),
     Figure("knn/top1_k20", "imagenet2012", "DINO ViT-B/16", 76.1, f"{_DINO}, table 2"),
+    Figure("finetune/top1", "cifar10", "DINO ViT-S/16", 99.0, f"{_DINO}, table 6"),
+    Figure("finetune/top1", "cifar10", "DINO ViT-B/16", 99.1, f"{_DINO}, table 6"),
+    Figure("finetune/top1", "cifar100", "DINO ViT-S/16", 90.5, f"{_DINO}, table 6"),
+    Figure("finetune/top1", "cifar100", "DINO ViT-B/16", 91.7, f"{_DINO}, table 6"),
 )
 
 

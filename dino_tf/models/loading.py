@@ -10,6 +10,7 @@ import numpy as np
 from dino_tf.errors import UserError, first_line
 from dino_tf.models import published, recognise
 from dino_tf.models.backbones import create_backbone
+from dino_tf.models.classifier import Classifier
 from dino_tf.models.head import DINOHead
 from dino_tf.models.keras_networks import PREFIXES
 from dino_tf.models.resnet import ResNet
@@ -176,6 +177,7 @@ def _read_keras(path, num_heads):
         words = f"{path} cannot be read as a Keras model: {first_line(error)}"
         raise UserError(words) from error
     model = getattr(model, "teacher_backbone", model)
+    model = model.backbone if isinstance(model, Classifier) else model
     if not hasattr(model, "extract"):
         raise UserError(f"{path} holds a {type(model).__name__}, not a backbone")
     heads = getattr(model, "num_heads", None)

@@ -1,0 +1,126 @@
+"""Labelled photos of a source, and how well a classifier names their classes."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from dino_tf.analysis.neighbours import knn_accuracy, mean_average_precision
+from dino_tf.errors import Diverged, UserError
+from dino_tf.evaluate.knn import multi_hot
+from dino_tf.pipeline import BadImages, evaluation_dataset
+
+
+@dataclasses.dataclass
+class Photos:
+    """Labelled photos of a source.
+
+    Attributes:
+        source: `Source` of those that have a label.
+        labels: Of each, the tuple of its classes.
+        bad: `BadImages` of those that cannot be read.
+    """
+
+    source: object
+    labels: list
+    bad: BadImages = dataclasses.field(default_factory=BadImages)
+
+    @classmethod
+    def of(cls, source, notes):
+        """Those of a source that have a label; how many have none is noted."""
+        labels = [source.labels(i) for i in range(len(source))]
+        kept = [i for i, label in enumerate(labels) if label]
+        if not kept:
+            raise UserError(
+                f"{source.name!r} has no labels; fine-tuning needs labelled photos"
+            )
+        if len(kept) < len(source):
+            left = len(source) - len(kept)
+            notes.append(f"without a label in {source.name!r}, left out: {left:,}")
+            source = source.subset(kept)
+        return cls(source, [labels[i] for i in kept])
+
+    @property
+    def single(self):
+        """Whether every photo has exactly one label."""
+        return all(len(label) == 1 for label in self.labels)
+
+    def rows(self, classes):
+        """float32 (N, classes): one where a photo has a class."""
+        return multi_hot(self.labels, classes)
+
+    def note(self, notes):
+        """Notes how many photos could not be read."""
+        if self.bad.count:
+            first = sorted(self.bad.names)[0]
+            notes.append(
+                f"unreadable in {self.source.name!r}, left out: {self.bad.count:,}, "
+                f"such as {first}"
+            )
+
+
+class Judge:
+    """Measures a classifier on test photos, as often as it is called.
+
+    Args:
+        classifier: `Classifier`.
+        photos: `Photos` that are judged.
+        size: Side of the central square, in pixels.
+        subject: `Subject` with pixel statistics and batch size.
+    """
+
+    def __init__(self, classifier, photos, size, subject):
+        self.classifier, self.photos = classifier, photos
+        self.size, self.subject = size, subject
+        self._forward = tf.function(lambda x: classifier(x, training=False))
+
+    def __call__(self):
+        """{"finetune/...": percentage}."""
+        logits, indices = self._logits()
+        if not np.isfinite(logits).all():
+            raise Diverged(
+                "fine-tuning gave logits that are no finite numbers. Try a lower --lr"
+            )
+        labels = [self.photos.labels[i] for i in indices]
+        return judge_logits(logits, labels, self.classifier.multi_label)
+
+    def _logits(self):
+        subject = self.subject
+        batch = min(subject.batch_size, len(self.photos.source))
+        dataset = evaluation_dataset(
+            self.photos.source,
+            self.size,
+            batch,
+            bad_images=self.photos.bad,
+            mean=subject.mean,
+            std=subject.std,
+        )
+        logits, indices = [], []
+        for found in dataset:
+            count = len(found["index"])
+            # Filled up, so that a smaller last batch needs no trace of its own.
+            images = tf.pad(found["image"], [[0, batch - count], *[[0, 0]] * 3])
+            logits.append(self._forward(images)[:count].numpy())
+            indices.append(found["index"].numpy())
+        if not indices:
+            raise UserError(
+                f"no photo of {self.photos.source.name!r} can be read; at least one "
+                "is needed"
+            )
+        return np.concatenate(logits), np.concatenate(indices)
+
+
+def judge_logits(logits, labels, multi_label):
+    """Numbers of `evaluate_finetune`.
+
+    Args:
+        logits: (T, C).
+        labels: Of each photo the tuple of its classes.
+        multi_label: Whether a photo may have several.
+    """
+    if multi_label:
+        targets = multi_hot(labels, logits.shape[1])
+        return {"finetune/map": mean_average_precision(logits, targets)}
+    ranked = np.argsort(-logits, axis=1, kind="stable")[:, :5]
+    top1, top5 = knn_accuracy(ranked, np.array(labels)[:, 0])
+    return {"finetune/top1": top1, "finetune/top5": top5}
