@@ -24,13 +24,17 @@ RANKS = (
         "torch_legacy torch_file block vit head xcit_block xcit resnet keras_sources "
         "keras_networks backbones weights weight_files dinov3_names recognise "
         "published loading",
-        "analysis": "__init__ boxes lost tokencut attention neighbours components",
+        "analysis": "__init__ boxes lost tokencut attention neighbours components "
+        "confusion patch_classes softmax_regression",
     },
     {"": "pipeline views loss optimizers workload"},
-    {"": "dino"},
     {
-        "evaluate": "__init__ features splits store subject published knn discovery",
-        "visualize": "__init__ draw attention features",
+        "": "dino",
+        "visualize": "__init__ draw attention features neighbours class_masks",
+    },
+    {
+        "evaluate": "__init__ features splits store subject published knn discovery "
+        "segment_linear",
     },
     {"": "run_folder checkpoint callbacks assemble initial prepare"},
     {"": "attend evaluation model_card formats export training"},
@@ -52,6 +56,7 @@ TENSORFLOW = {
     "dino_tf.workload",
     "dino_tf.evaluate.features",
     "dino_tf.evaluate.discovery",
+    "dino_tf.evaluate.segment_linear",
     "dino_tf.export",
     "dino_tf.formats",
 }
