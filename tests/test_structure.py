@@ -34,7 +34,7 @@ RANKS = (
     },
     {
         "evaluate": "__init__ features splits store subject published knn discovery "
-        "segment_linear",
+        "patch_tokens segment_linear",
     },
     {"": "run_folder checkpoint callbacks assemble initial prepare"},
     {"": "attend evaluation model_card formats export training"},
@@ -56,7 +56,7 @@ TENSORFLOW = {
     "dino_tf.workload",
     "dino_tf.evaluate.features",
     "dino_tf.evaluate.discovery",
-    "dino_tf.evaluate.segment_linear",
+    "dino_tf.evaluate.patch_tokens",
     "dino_tf.export",
     "dino_tf.formats",
 }
