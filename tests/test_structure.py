@@ -24,15 +24,17 @@ RANKS = (
         "torch_legacy torch_file block vit head xcit_block xcit resnet keras_sources "
         "keras_networks backbones classifier weights weight_files dinov3_names "
         "recognise published loading",
-        "analysis": "__init__ boxes lost tokencut attention neighbours components",
+        "analysis": "__init__ boxes lost tokencut attention neighbours components "
+        "confusion patch_classes softmax_regression",
     },
     {"": "pipeline views loss optimizers workload"},
     {"": "dino"},
-    {"visualize": "__init__ draw attention features curves"},
+    {"visualize": "__init__ draw attention features curves neighbours class_masks"},
     {
         "evaluate": "__init__ features splits store subject published page knn "
-        "discovery layer_rates finetune_options finetune_step finetune_photos "
-        "finetune",
+        "discovery "
+        "patch_tokens segment_linear "
+        "layer_rates finetune_options finetune_step finetune_photos finetune",
     },
     {"": "run_folder checkpoint callbacks assemble initial prepare"},
     {"": "attend evaluation model_card formats export training"},
@@ -59,6 +61,7 @@ TENSORFLOW = {
     "dino_tf.evaluate.finetune",
     "dino_tf.evaluate.finetune_photos",
     "dino_tf.evaluate.finetune_step",
+    "dino_tf.evaluate.patch_tokens",
     "dino_tf.export",
     "dino_tf.formats",
 }

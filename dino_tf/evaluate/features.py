@@ -79,8 +79,9 @@ def extract_features(backbone, dataset):
 
 def normalize(features):
     """Features (N, D) divided by their lengths; those of length zero stay zero."""
-    lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    return features / np.maximum(lengths, 1e-12)
+    # Without the array of squares, which would be as large as the features.
+    lengths = np.sqrt(np.einsum("nd,nd->n", features, features))
+    return features / np.maximum(lengths, 1e-12)[:, None]
 
 
 def _forward(backbone, names):

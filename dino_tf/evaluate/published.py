@@ -24,6 +24,7 @@ class Figure:
 
 
 _DINO = "Caron et al. 2021"
+_DINOV2 = "Oquab et al. 2023, table 10"
 FIGURES = (
     Figure("knn/top1_k20", "imagenet2012", "DINO ViT-S/16", 74.5, f"{_DINO}, table 2"),
     Figure("knn/top1_k20", "imagenet2012", "DINO ViT-B/16", 76.1, f"{_DINO}, table 2"),
@@ -31,6 +32,11 @@ FIGURES = (
     Figure("finetune/top1", "cifar10", "DINO ViT-B/16", 99.1, f"{_DINO}, table 6"),
     Figure("finetune/top1", "cifar100", "DINO ViT-S/16", 90.5, f"{_DINO}, table 6"),
     Figure("finetune/top1", "cifar100", "DINO ViT-B/16", 91.7, f"{_DINO}, table 6"),
+    Figure("segment/linear_miou", "voc2012", "DINO ViT-B/8", 66.4, _DINOV2),
+    Figure("segment/linear_miou", "voc2012", "DINOv2 ViT-S/14", 81.1, _DINOV2),
+    Figure("segment/linear_miou", "voc2012", "DINOv2 ViT-B/14", 82.5, _DINOV2),
+    Figure("segment/linear_miou", "voc2012", "DINOv2 ViT-L/14", 82.1, _DINOV2),
+    Figure("segment/linear_miou", "voc2012", "DINOv2 ViT-g/14", 83.0, _DINOV2),
 )
 
 

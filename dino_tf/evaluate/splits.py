@@ -6,13 +6,15 @@ import numpy as np
 def labelled_split(source, test_source):
     """(photos that teach, photos that are judged), or None without labels.
 
+    One class alone is as good as no labels: every answer would be right.
+
     Without a test split of the same classes every fifth photo is judged by the others.
 
     Args:
         source: `Source` of the training photos.
         test_source: `Source` of the test photos, or None.
     """
-    if not source.class_names or not has_labels(source):
+    if len(source.class_names) < 2 or not has_labels(source):
         return None
     classes = tuple(source.class_names)
     same = test_source is not None and tuple(test_source.class_names) == classes

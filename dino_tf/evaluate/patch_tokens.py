@@ -1,0 +1,112 @@
+"""Patch tokens of many photos, each squeezed into one square."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import tensorflow as tf
+
+from dino_tf.errors import UserError
+from dino_tf.evaluate.subject import Subject
+from dino_tf.transforms.image import normalize, resize, try_decode
+
+# Of tokens in 16 bits that are kept together; for a moment there are two copies.
+MOST_BYTES = 1 << 30
+
+
+@dataclass
+class PatchTokens:
+    """Patch tokens of photos, batch by batch.
+
+    Args:
+        subject: see `Subject`.
+        source: photos.
+        places: int64 (N,), places in the source.
+        size: side of the square in pixels.
+
+    Attributes:
+        grid: (h, w) patches.
+    """
+
+    subject: Subject
+    source: object
+    places: np.ndarray
+    size: int
+
+    def __post_init__(self):
+        try:
+            self.grid = self.subject.backbone.grid_of((self.size, self.size))
+        except ValueError as error:
+            raise UserError(f"size: got {self.size}; {error}") from error
+
+    def batches(self):
+        """Yields (places int64 (b,), tokens float16 (b, h * w, D)) of readable photos.
+
+        Kept for later where all of them fit into `MOST_BYTES`.
+        """
+        patches = self.grid[0] * self.grid[1]
+        width = self.subject.backbone.embed_dim
+        if 2 * len(self.places) * patches * width > MOST_BYTES:
+            yield from self._computed()
+            return
+        depends = {"size": self.size, "places": self.places}
+        if self.subject.store.folder is not None:
+            depends = self.subject.depends(self.source, **depends)
+        kept = self.subject.store.arrays("patch_tokens", depends, self._all)
+        step = self.subject.batch_size
+        for start in range(0, len(kept["index"]), step):
+            rows = slice(start, start + step)
+            yield kept["index"][rows], kept["tokens"][rows]
+
+    def _all(self):
+        parts = list(self._computed())
+        if not parts:
+            raise UserError(f"no photo of {self.source.name!r} can be read")
+        index, tokens = zip(*parts, strict=True)
+        return {"index": np.concatenate(index), "tokens": np.concatenate(tokens)}
+
+    def _computed(self):
+        backbone, full = self.subject.backbone, 0
+
+        @tf.function
+        def forward(images):
+            tokens = backbone.extract(images, ["tokens"])["tokens"]
+            return tf.cast(tokens[:, backbone.num_prefix_tokens :], tf.float16)
+
+        bar = self.subject.progress(len(self.places), f"tokens of {self.source.name}")
+        for index, images in self._squares():
+            count = len(index)
+            full = max(full, count)
+            # A smaller last batch is filled up, so that there is one trace only.
+            images = tf.pad(images, [[0, full - count], [0, 0], [0, 0], [0, 0]])
+            tokens = forward(images)[:count].numpy()
+            if not np.isfinite(tokens).all():
+                raise UserError(
+                    f"patch tokens of {self.source.name!r} are not finite in 16 bits; "
+                    "allowed: weights that give finite tokens"
+                )
+            bar.add(count)
+            yield index.numpy(), tokens
+
+    def _squares(self):
+        """Batches (places, images) of the photos that can be read."""
+
+        def read(place):
+            image, _ = try_decode(partial(self.source.image_bytes, int(place)))
+            return (np.zeros((0, 0, 3), np.uint8) if image is None else image), place
+
+        def load(place):
+            image, place = tf.numpy_function(
+                read, [place], (tf.uint8, tf.int64), stateful=False
+            )
+            return tf.ensure_shape(place, ()), tf.ensure_shape(image, (None, None, 3))
+
+        def prepare(place, image):
+            square = resize(image, (self.size, self.size))
+            return place, normalize(square, self.subject.mean, self.subject.std)
+
+        dataset = tf.data.Dataset.from_tensor_slices(self.places.astype(np.int64))
+        dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE)
+        dataset = dataset.filter(lambda _, image: tf.size(image) > 0)
+        dataset = dataset.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+        return dataset.batch(self.subject.batch_size).prefetch(1)
