@@ -17,7 +17,7 @@ RANKS = (
     {"": "errors tasks download schedules distribute settings config"},
     {
         "": "checks presets recipe",
-        "datasets": "source arrays archive voc_archives folder voc tfds species "
+        "datasets": "source arrays archive voc_archives folder masks voc tfds species "
         "habitats scene_drawing scenes __init__",
         "transforms": "__init__ image augment multicrop",
         "models": "__init__ pos_embed rope torch_tensors torch_objects torch_unpickler "
@@ -79,6 +79,7 @@ TOLD_ELSEWHERE = {
     "labels",
     "boxes",
     "mask",
+    "objects",
 }
 
 
