@@ -6,6 +6,7 @@ the evaluations themselves, so that help and mistakes are answered at once.
 
 import dataclasses
 import importlib
+from typing import Literal
 
 from dino_tf.errors import UserError
 
@@ -64,6 +65,54 @@ TASKS = {
                 "type": float,
                 "default": 0.07,
                 "help": "of the votes; small lets the nearest decide alone",
+            },
+        },
+    ),
+    "segment": Task(
+        "where are objects, pixel by pixel? Attention and TokenCut against masks",
+        "dino_tf.evaluate.segment",
+        {
+            "--parts": {
+                "type": Literal["attention", "saliency"],
+                "nargs": "+",
+                "metavar": "PART",
+                "help": "attention (Jaccard of the heads with objects), saliency "
+                "(TokenCut's mask against binary masks); else all that network and "
+                "data allow",
+            },
+            "--size": {
+                "type": int,
+                "default": 480,
+                "help": "attention: side of the square that photos are resized to, in "
+                "pixels; 0 keeps their own size",
+            },
+            "--keep-mass": {
+                "type": float,
+                "default": 0.6,
+                "help": "attention: share of a head's attention that its mask keeps",
+            },
+            "--objects": {
+                "type": Literal["instance", "class"],
+                "metavar": "KIND",
+                "help": "attention: instance or class, what one object is; else "
+                "instances where the data tell them",
+            },
+            "--tau": {
+                "type": float,
+                "default": 0.2,
+                "help": "saliency: likeness above which TokenCut joins two patches",
+            },
+            "--bilateral": {
+                "type": bool,
+                "default": False,
+                "help": "saliency: whether masks refined by the bilateral solver are "
+                "judged as well",
+            },
+            "--split": {
+                "type": str,
+                "metavar": "NAME",
+                "help": "photos that are judged, such as segmentation/val of VOC; "
+                "else test where it has masks, else train",
             },
         },
     ),
