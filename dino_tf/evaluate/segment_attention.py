@@ -201,9 +201,9 @@ def _tiles(subject, source, index, size, keep_mass, kind):
     return object_tiles(
         image[:rows, :columns],
         seen,
-        source.id(index),
+        (source.id(index), f"{len(numbers)} object{'s' * (len(numbers) != 1)}"),
         {
-            f"best heads ({which}): {best:.1f}": masks[heads],
-            f"mean attention: {100 * shares[:, -1].mean():.1f}": masks[-1:],
+            f"best head ({which}): IoU {best:.1f}": masks[heads],
+            f"mean of heads: IoU {100 * shares[:, -1].mean():.1f}": masks[-1:],
         },
     )

@@ -230,4 +230,4 @@ def _tiles(block, source, index, tau, bilateral):
         for end, found in maps.items()
     }
     masks = {caption: found[None] for caption, found in captions.items()}
-    return object_tiles(image, whole, source.id(index), masks)
+    return object_tiles(image, whole, (source.id(index), "mask"), masks)

@@ -11,18 +11,18 @@ HEIGHT = 240
 MOST_WIDTH = 360
 LINE = 2
 DIMMED = 0.3
-TINT = 0.45
+TINT = 0.3
 
 
-def object_tiles(photo, objects, name, found):
+def object_tiles(photo, objects, captions, found):
     """A row of tiles: the photo, its objects, and masks that were found for them.
 
     Args:
         photo: uint8 (H, W, 3).
         objects: integers (h, w) over the whole photo: 0 background, 255 void.
-        name: of the photo.
+        captions: of the photo and of its objects.
         found: {caption: bool (n, h, w) over the whole photo}; n masks have the
-            colours of the n objects, a single one a colour of its own.
+            colours of n objects, a single one has a colour of its own.
 
     Returns:
         List of `draw.Tile`, 2 + as many as `found`.
@@ -32,14 +32,11 @@ def object_tiles(photo, objects, name, found):
     numbers = [n for n in np.unique(objects).tolist() if n not in (0, VOID)]
     truth = np.array([objects == number for number in numbers]).reshape(-1, *shape)
     colours = [draw.COLOURS[i % len(draw.COLOURS)] for i in range(len(numbers))]
-    count = f"{len(numbers)} object{'s' * (len(numbers) != 1)}"
-    tiles = [
-        draw.Tile(photo, name),
-        draw.Tile(outline(photo, truth, colours), count),
-    ]
+    pictures = (photo, outline(photo, truth, colours))
+    tiles = [draw.Tile(*pair) for pair in zip(pictures, captions, strict=True)]
     for caption, masks in found.items():
         masks = enlarge_nearest(masks, shape)
-        own = colours if len(masks) == len(colours) else [draw.COLOURS[2]]
+        own = colours if len(masks) == len(colours) > 1 else [draw.COLOURS[2]]
         tiles.append(draw.Tile(outline(tint(photo, masks, own), truth), caption))
     return tiles
 
