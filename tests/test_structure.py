@@ -17,23 +17,27 @@ RANKS = (
     {"": "errors tasks download schedules distribute settings config"},
     {
         "": "checks presets recipe",
-        "datasets": "source arrays archive voc_archives folder voc tfds species "
+        "datasets": "source arrays archive voc_archives folder masks voc tfds species "
         "habitats scene_drawing scenes __init__",
         "transforms": "__init__ image augment multicrop random_crop mixing",
         "models": "__init__ pos_embed rope torch_tensors torch_objects torch_unpickler "
         "torch_legacy torch_file block vit head xcit_block xcit resnet keras_sources "
         "keras_networks backbones classifier weights weight_files dinov3_names "
         "recognise published loading",
-        "analysis": "__init__ boxes lost tokencut attention neighbours components "
-        "confusion patch_classes softmax_regression",
+        "analysis": "__init__ boxes lost tokencut bilateral attention overlap saliency "
+        "neighbours components confusion patch_classes softmax_regression",
     },
     {"": "pipeline views loss optimizers workload"},
     {"": "dino"},
-    {"visualize": "__init__ draw attention features curves neighbours class_masks"},
+    {
+        "visualize": "__init__ draw masks attention features curves neighbours "
+        "class_masks",
+    },
     {
         "evaluate": "__init__ features splits store subject published page knn "
         "discovery "
-        "patch_tokens segment_linear "
+        "last_block masked segment_attention segment_saliency patch_tokens "
+        "segment_linear segment "
         "layer_rates finetune_options finetune_step finetune_photos finetune",
     },
     {"": "run_folder checkpoint callbacks assemble initial prepare"},
@@ -62,6 +66,7 @@ TENSORFLOW = {
     "dino_tf.evaluate.finetune_photos",
     "dino_tf.evaluate.finetune_step",
     "dino_tf.evaluate.patch_tokens",
+    "dino_tf.evaluate.last_block",
     "dino_tf.export",
     "dino_tf.formats",
 }
@@ -90,6 +95,7 @@ TOLD_ELSEWHERE = {
     "labels",
     "boxes",
     "mask",
+    "objects",
 }
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dino_tf.datasets.folder import open_folder, open_list
+from dino_tf.datasets.masks import open_masks
 from dino_tf.datasets.scenes import open_scenes
 from dino_tf.datasets.source import Boxes, Record, Source, Subset
 from dino_tf.datasets.tfds import open_tfds
@@ -37,6 +38,9 @@ KINDS: dict[str, Kind] = {
     "folder": Kind("folder:PATH", lambda a, s, d: open_folder(a, s), "a folder"),
     "list": Kind("list:FILE", lambda a, s, d: open_list(a, s), "a text file"),
     "tfds": Kind("tfds:NAME", lambda a, s, d: open_tfds(a, s, d), "a name"),
+    "masks": Kind(
+        "masks:PHOTOS:MASKS", lambda a, s, d: open_masks(a, s), "two folders"
+    ),
     "scenes": Kind("scenes[:COUNT]", lambda a, s, d: open_scenes(a, s)),
 }
 

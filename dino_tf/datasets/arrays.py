@@ -1,12 +1,11 @@
 """Arrays in memory as a data set: in notebooks, and for photos from elsewhere."""
 
-import hashlib
 import io
 
 import numpy as np
 from PIL import Image
 
-from dino_tf.datasets.source import Source, digest
+from dino_tf.datasets.source import Source, digest, digest_of_array
 from dino_tf.errors import UserError
 
 
@@ -19,6 +18,7 @@ class ArraySource(Source):
         class_names: Names of the classes; None numbers them.
         boxes: For each image `Boxes` or None.
         masks: For each image a class mask uint8 (H, W), see `Source.mask`, or None.
+        objects: For each image an instance mask (H, W), see `Source.objects`, or None.
         name: For logs and tables.
 
     Raises:
@@ -32,10 +32,16 @@ class ArraySource(Source):
         class_names=None,
         boxes=None,
         masks=None,
+        objects=None,
         name="arrays",
     ):
         self.name, self._images = name, [_checked(image) for image in images]
-        given = {"labels": labels, "boxes": boxes, "masks": masks}
+        given = {
+            "labels": labels,
+            "boxes": boxes,
+            "masks": masks,
+            "objects": objects,
+        }
         for what, values in given.items():
             if values is not None and len(values) != len(self._images):
                 raise UserError(
@@ -43,9 +49,10 @@ class ArraySource(Source):
                     "as many"
                 )
         nothing = [None] * len(self._images)
-        labels, boxes, masks = (nothing if v is None else v for v in given.values())
+        labels, self._boxes, self._masks, self._objects = (
+            nothing if values is None else values for values in given.values()
+        )
         self._labels = [_classes(label) for label in labels]
-        self._boxes, self._masks = boxes, masks
         largest = max((max(label, default=-1) for label in self._labels), default=-1)
         if class_names is None:
             class_names = [str(i) for i in range(largest + 1)]
@@ -70,10 +77,8 @@ class ArraySource(Source):
         return file.getvalue()
 
     def stamp(self):
-        return digest(
-            (image.shape, hashlib.sha256(np.ascontiguousarray(image)).hexdigest())
-            for image in self._images
-        )
+        parts = zip(self._images, self._masks, self._objects, strict=True)
+        return digest([digest_of_array(array) for array in part] for part in parts)
 
     def labels(self, index):
         return self._labels[index]
@@ -83,6 +88,9 @@ class ArraySource(Source):
 
     def mask(self, index):
         return self._masks[index]
+
+    def objects(self, index):
+        return self._objects[index]
 
 
 def _checked(image):

@@ -104,6 +104,10 @@ class Scenes(Source):
         instances = self._draw(index)[1]
         return np.where(instances >= 0, 1 + self._species(index), 0).astype(np.uint8)
 
+    def objects(self, index):
+        """Instance mask, from back to front; what twigs hide is background."""
+        return (self._draw(index)[1] + 1).astype(np.uint8)
+
     def _species(self, index):
         """Every block of ten photos shows each species once."""
         block, place = divmod(range(self._count)[index], len(SPECIES))

@@ -96,16 +96,28 @@ class Source:
         """Class mask uint8 (H, W): 0 background, 1 + class index, 255 void; or None."""
         return None
 
-    def stamp(self) -> str:
-        """Text that changes when the photos do, so that results may be kept by it.
+    def objects(self, index: int) -> np.ndarray | None:
+        """Instance mask (H, W) of integers, or None where objects are not told apart.
 
-        Here of all names and bytes; sources that know sooner say so.
+        0 background, 1, 2, ... the objects, 255 void. Numbers may be missing.
+        """
+        return None
+
+    def stamp(self) -> str:
+        """Text that changes when photos or masks do, so that results are kept by it.
+
+        Here of all names, bytes and masks; sources that know sooner say so.
 
         Raises:
             OSError: An image file cannot be read.
         """
         return digest(
-            (self.id(i), hashlib.sha256(self.image_bytes(i)).hexdigest())
+            (
+                self.id(i),
+                hashlib.sha256(self.image_bytes(i)).hexdigest(),
+                digest_of_array(self.mask(i)),
+                digest_of_array(self.objects(i)),
+            )
             for i in range(len(self))
         )
 
@@ -162,6 +174,9 @@ class Subset(Source):
     def mask(self, index):
         return self.parent.mask(self.indices[index])
 
+    def objects(self, index):
+        return self.parent.objects(self.indices[index])
+
     def stamp(self):
         return digest([self.parent.stamp(), *self.indices])
 
@@ -172,6 +187,15 @@ def digest(parts: Iterable) -> str:
     for part in parts:
         result.update(repr(part).encode() + b"\n")
     return result.hexdigest()
+
+
+def digest_of_array(array: np.ndarray | None) -> str | None:
+    """SHA-256 in hexadecimal of the form and content of an array; None of None."""
+    if array is None:
+        return None
+    array = np.ascontiguousarray(array)
+    form = repr((array.dtype.str, array.shape)).encode()
+    return hashlib.sha256(form + array.tobytes()).hexdigest()
 
 
 def digest_of_files(files: Iterable[Path], names: Iterable[str]) -> str:

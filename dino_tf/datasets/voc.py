@@ -59,7 +59,8 @@ class VOC(Source):
 
     Args:
         folder: the folder `VOC2007` or `VOC2012`, see `find_voc`.
-        image_set: name of a file in `ImageSets/Main`, without `.txt`.
+        image_set: name of a file in `ImageSets/Main`, without `.txt`, or
+            `segmentation/NAME` of one in `ImageSets/Segmentation`.
 
     Raises:
         UserError: The image set is missing or empty.
@@ -83,7 +84,14 @@ class VOC(Source):
         return self._file(index).read_bytes()
 
     def stamp(self):
-        return digest_of_files(map(self._file, range(len(self))), self._ids)
+        folders = ("JPEGImages", "SegmentationClass", "SegmentationObject")
+        kinds = zip(folders, (".jpg", ".png", ".png"), strict=True)
+        files = [
+            self.folder / folder / (name + ending)
+            for folder, ending in kinds
+            for name in self._ids
+        ]
+        return digest_of_files(files, self._ids * len(folders))
 
     def labels(self, index):
         return self._annotation(index).labels
@@ -97,15 +105,16 @@ class VOC(Source):
         Raises:
             UserError: The file is no palette or grey image.
         """
-        file = self.folder / "SegmentationClass" / f"{self._ids[index]}.png"
-        if not file.is_file():
-            return None
-        with Image.open(file, formats=["PNG"]) as image:
-            if image.mode not in ("P", "L"):
-                raise UserError(
-                    f"mask {file} has mode {image.mode}; allowed: palette or grey PNG"
-                )
-            return np.array(image, np.uint8)
+        return _read_mask(self.folder / "SegmentationClass" / f"{self._ids[index]}.png")
+
+    def objects(self, index):
+        """Instance mask from `SegmentationObject`, or None where there is none.
+
+        Raises:
+            UserError: The file is no palette or grey image.
+        """
+        name = f"{self._ids[index]}.png"
+        return _read_mask(self.folder / "SegmentationObject" / name)
 
     def _file(self, index):
         return self.folder / "JPEGImages" / f"{self._ids[index]}.jpg"
@@ -124,7 +133,8 @@ def open_voc(year: int, root: str, split: str = "train") -> VOC | None:
         year: 2007 or 2012.
         root: the VOCdevkit folder, its parent, or the year's folder itself.
         split: "train" (2007: trainval, 2012: train), "test" (2007: test, 2012: val),
-            or the name of an image set.
+            or the name of an image set; those of `ImageSets/Segmentation`, whose
+            photos all have masks, as in "segmentation/val".
 
     Returns:
         The source, or None when `split` is "test" and its image set is not there.
@@ -206,19 +216,37 @@ class _PlainTree(ET.TreeBuilder):
         raise ValueError("document types and entities are not allowed")
 
 
+def _read_mask(file: Path) -> np.ndarray | None:
+    """uint8 (H, W) of a PNG file, or None where it is not there."""
+    if not file.is_file():
+        return None
+    with Image.open(file, formats=["PNG"]) as image:
+        if image.mode not in ("P", "L"):
+            raise UserError(
+                f"mask {file} has mode {image.mode}; allowed: palette or grey PNG"
+            )
+        return np.array(image, np.uint8)
+
+
 def _image_set(folder: Path, image_set: str) -> list[str]:
-    main = folder / "ImageSets" / "Main"
+    sets = folder / "ImageSets"
     # Class lists such as cat_train.txt have a second column and are not offered.
-    sets = sorted(file.stem for file in main.glob("*.txt") if "_" not in file.stem)
-    if image_set not in sets:
-        allowed = ", ".join(sets) or "none found"
-        raise UserError(f"no image set {image_set!r} in {main}; allowed: {allowed}")
-    lines = (main / f"{image_set}.txt").read_text().splitlines()
+    allowed = {
+        f"{prefix}{file.stem}": file
+        for prefix, name in (("", "Main"), ("segmentation/", "Segmentation"))
+        for file in sorted((sets / name).glob("*.txt"))
+        if "_" not in file.stem
+    }
+    if image_set not in allowed:
+        names = ", ".join(allowed) or "none found"
+        raise UserError(f"no image set {image_set!r} in {sets}; allowed: {names}")
+    file = allowed[image_set]
+    lines = file.read_text().splitlines()
     ids = list(dict.fromkeys(line.split()[0] for line in lines if line.strip()))
     unsafe = [i for i in ids if Path(i).name != i or i in (".", "..")]
     if not ids or unsafe:
         found = f"the name {unsafe[0]!r}" if unsafe else "no lines"
-        raise UserError(f"{main / image_set}.txt has {found}; it lists photo names")
+        raise UserError(f"{file} has {found}; it lists photo names")
     return ids
 
 

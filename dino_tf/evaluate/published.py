@@ -25,9 +25,41 @@ class Figure:
 
 _DINO = "Caron et al. 2021"
 _DINOV2 = "Oquab et al. 2023, table 10"
+_TOKENCUT = "Wang et al. 2022, TokenCut, README"
+# How the folder of a data set may be called, apart from its own name.
+_OTHER_NAMES = {"dutstest": "duts", "dutste": "duts", "dutomronimage": "dutomron"}
+
+
+def _jaccard(network, value):
+    source = f"{_DINO}, figure 4"
+    return Figure("segment/jaccard_best_head", "voc2012", network, value, source)
+
+
+def _saliency(data, end, *values):
+    """Largest F, IoU and accuracy of one data set."""
+    network = "DINO ViT-S/16"
+    names = zip(("max_f", "iou", "accuracy"), values, strict=True)
+    return tuple(
+        Figure(f"segment/saliency_{name}{end}", data, network, value, _TOKENCUT)
+        for name, value in names
+    )
+
+
 FIGURES = (
     Figure("knn/top1_k20", "imagenet2012", "DINO ViT-S/16", 74.5, f"{_DINO}, table 2"),
     Figure("knn/top1_k20", "imagenet2012", "DINO ViT-B/16", 76.1, f"{_DINO}, table 2"),
+    _jaccard("DINO ViT-S/16", 45.9),
+    _jaccard("DINO ViT-S/8", 44.7),
+    _jaccard("supervised ViT-S/16", 27.3),
+    _jaccard("supervised ViT-S/8", 23.7),
+    _jaccard("untrained ViT-S/16", 22.0),
+    _jaccard("untrained ViT-S/8", 21.8),
+    *_saliency("ecssd", "", 80.3, 71.2, 91.8),
+    *_saliency("ecssd", "_bilateral", 87.4, 77.2, 93.4),
+    *_saliency("duts", "", 67.2, 57.6, 90.3),
+    *_saliency("duts", "_bilateral", 75.5, 62.4, 91.4),
+    *_saliency("dutomron", "", 60.0, 53.3, 88.0),
+    *_saliency("dutomron", "_bilateral", 69.7, 61.8, 89.7),
     Figure("finetune/top1", "cifar10", "DINO ViT-S/16", 99.0, f"{_DINO}, table 6"),
     Figure("finetune/top1", "cifar10", "DINO ViT-B/16", 99.1, f"{_DINO}, table 6"),
     Figure("finetune/top1", "cifar100", "DINO ViT-S/16", 90.5, f"{_DINO}, table 6"),
@@ -52,5 +84,15 @@ def data_name(spec):
     if kind in ("voc2007", "voc2012", "scenes"):
         return kind
     path = argument or kind
+    if kind == "masks":
+        path = _root_of(argument.split(":"))
     name = path.split("/")[0] if kind == "tfds" else path.rstrip("/").rpartition("/")[2]
-    return re.sub(r"[^a-z0-9]+", "", name.lower()) or "data"
+    name = re.sub(r"[^a-z0-9]+", "", name.lower()) or "data"
+    return _OTHER_NAMES.get(name, name)
+
+
+def _root_of(folders):
+    """The folder that two folders lie in, or the first of them."""
+    parents = {folder.rstrip("/").rpartition("/")[0] for folder in folders}
+    only = parents.pop() if len(parents) == 1 else ""
+    return only if len(folders) > 1 and only else folders[0]

@@ -25,6 +25,25 @@ def test_stamp_tells_a_changed_pixel():
     assert ArraySource(IMAGES).stamp() != ArraySource(other).stamp()
 
 
+def test_masks_and_objects_come_back_and_count_in_the_stamp():
+    masks = [np.full((5, 7), i, np.uint8) for i in range(2)] + [None]
+    objects = [None, 2 * masks[1], None]
+    source = ArraySource(IMAGES, masks=masks, objects=objects)
+    assert source.mask(1).max() == 1 and source.mask(2) is None
+    assert source.objects(0) is None and source.objects(1).max() == 2
+    chosen = source.subset([1])
+    assert chosen.objects(0) is source.objects(1)
+    stamps = {
+        source.stamp(),
+        ArraySource(IMAGES).stamp(),
+        ArraySource(IMAGES, masks=masks).stamp(),
+        ArraySource(IMAGES, masks=masks, objects=[None, masks[1], None]).stamp(),
+    }
+    assert len(stamps) == 4
+    with pytest.raises(UserError, match="1 objects for 3 images"):
+        ArraySource(IMAGES, objects=[None])
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

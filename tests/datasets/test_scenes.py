@@ -74,6 +74,20 @@ def test_boxes_surround_the_mask():
         assert not boxes.difficult[-1]  # the main object is in front
 
 
+def test_objects_are_told_apart():
+    source = Scenes("train", 60)
+    for index in range(60):
+        objects = source.objects(index)
+        np.testing.assert_array_equal(objects > 0, source.mask(index) > 0)
+        numbers = np.unique(objects[objects > 0])
+        boxes = source.boxes(index)
+        assert len(numbers) == len(boxes)
+        for number, box in zip(numbers, boxes.xyxy, strict=True):
+            rows, columns = np.nonzero(objects == number)
+            assert [columns.min(), rows.min()] == box[:2].tolist()
+            assert [columns.max() + 1, rows.max() + 1] == box[2:].tolist()
+
+
 def test_scenes_vary_in_number_size_and_occlusion():
     source = Scenes("train", 200)
     boxes = [source.boxes(i) for i in range(200)]

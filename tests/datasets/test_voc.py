@@ -80,6 +80,26 @@ def test_photo_without_annotation(devkit):
     assert record.labels == () and record.boxes is None and record.mask is None
 
 
+def test_objects_and_sets_of_photos_with_masks(devkit):
+    folder = devkit / "VOCdevkit/VOC2007"
+    for name in ("SegmentationObject", "ImageSets/Segmentation"):
+        (folder / name).mkdir()
+    (folder / "ImageSets/Segmentation/val.txt").write_text("000001\n")
+    before = open_source(f"voc2007:{devkit}", "segmentation/val")
+    assert before.name == "voc2007/segmentation/val"
+    assert before.objects(0) is None
+    stamp = before.stamp()
+    objects = Image.fromarray(np.array([[0, 2], [255, 1]], np.uint8), "P")
+    objects.putpalette(list(range(256)) * 3)
+    objects.save(folder / "SegmentationObject/000001.png")
+    source = open_source(f"voc2007:{devkit}", "segmentation/val")
+    assert [source.id(i) for i in range(len(source))] == ["000001"]
+    np.testing.assert_array_equal(source.objects(0), [[0, 2], [255, 1]])
+    assert source.stamp() != stamp
+    with pytest.raises(UserError, match="allowed: test, trainval, segmentation/val"):
+        open_source(f"voc2007:{devkit}", "segmentation/test")
+
+
 def test_missing_test_set_is_none_and_unknown_set_an_error(devkit):
     (devkit / "VOCdevkit/VOC2007/ImageSets/Main/test.txt").unlink()
     assert open_source(f"voc2007:{devkit}", "test") is None

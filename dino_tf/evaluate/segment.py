@@ -1,0 +1,146 @@
+"""Does a network know where objects are, pixel by pixel?
+
+Each part is a file of its own with `lacks` and `run_task`, as a task has them.
+"""
+
+import dataclasses
+import importlib
+
+from dino_tf.errors import UserError
+from dino_tf.evaluate.masked import is_binary, judged_source
+from dino_tf.evaluate.subject import Outcome
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One part of the task.
+
+    Args:
+        module: Its file.
+        options: {its option: that of the task}.
+        binary: Whether it asks for masks of object and background alone, and is left
+            out on others unless a person names it.
+    """
+
+    module: str
+    options: dict
+    binary: bool = False
+
+    def load(self):
+        """The part's module."""
+        return importlib.import_module(self.module)
+
+
+def _same(*names):
+    return {name: name for name in names}
+
+
+PARTS = {
+    "attention": Part(
+        "dino_tf.evaluate.segment_attention",
+        _same("size", "keep_mass", "objects", "split"),
+    ),
+    "saliency": Part(
+        "dino_tf.evaluate.segment_saliency",
+        _same("tau", "bilateral", "split"),
+        binary=True,
+    ),
+    "linear": Part(
+        "dino_tf.evaluate.segment_linear", {"size": "linear_size", "epochs": "epochs"}
+    ),
+}
+
+
+def lacks(subject, data):
+    """What every part needs and does not find, in words; None where one can run."""
+    lacking = [part.load().lacks(subject, data) for part in PARTS.values()]
+    return None if None in lacking else " or ".join(dict.fromkeys(lacking))
+
+
+def run_task(
+    subject,
+    data,
+    parts=None,
+    size=480,
+    keep_mass=0.6,
+    objects=None,
+    tau=0.2,
+    bilateral=False,
+    split=None,
+    linear_size=None,
+    epochs=10,
+):
+    """The parts of the task one after the other; see `dino_tf.tasks.Task`.
+
+    Args:
+        subject: `Subject`.
+        data: `Data`.
+        parts: Names in `PARTS`; None takes all that network and data allow.
+        size: See `dino_tf.evaluate.segment_attention.evaluate_attention`.
+        keep_mass: See the same.
+        objects: See the same.
+        tau: See `dino_tf.evaluate.segment_saliency.evaluate_saliency`.
+        bilateral: See the same.
+        split: Name of the split that is judged; see
+            `dino_tf.evaluate.masked.judged_source`.
+        linear_size: See
+            `dino_tf.evaluate.segment_linear.evaluate_linear_segmentation`; None is
+            the subject's.
+        epochs: See the same.
+
+    Returns:
+        `Outcome`: numbers, notes and files of all parts, details by part.
+
+    Raises:
+        UserError: A part is asked for that network or data do not allow.
+    """
+    options = {
+        "size": size,
+        "keep_mass": keep_mass,
+        "objects": objects,
+        "tau": tau,
+        "bilateral": bilateral,
+        "split": split,
+        "linear_size": linear_size or subject.size,
+        "epochs": epochs,
+    }
+    outcomes = {}
+    for chosen in _chosen(subject, data, parts):
+        part = PARTS[chosen]
+        own = {key: options[name] for key, name in part.options.items()}
+        outcomes[chosen] = part.load().run_task(subject, data, **own)
+    return joined(outcomes)
+
+
+def joined(outcomes):
+    """One `Outcome` of those of several parts, {name: `Outcome`}."""
+
+    def write(folder):
+        return [path for one in outcomes.values() for path in one.write(folder)]
+
+    numbers = {k: v for one in outcomes.values() for k, v in one.numbers.items()}
+    details = {name: one.details for name, one in outcomes.items()}
+    notes = [line for one in outcomes.values() for line in one.notes]
+    return Outcome(numbers, details, write, notes)
+
+
+def _chosen(subject, data, parts):
+    """Names of the parts that run."""
+    if parts is None:
+        able = [name for name, part in PARTS.items() if _suits(part, subject, data)]
+        if able:
+            return able
+        raise UserError(f"segment on {data.spec}: missing is {lacks(subject, data)}")
+    for name in parts:
+        if name not in PARTS:
+            raise UserError(f"parts: got {name!r}, allowed: {', '.join(PARTS)}")
+        words = PARTS[name].load().lacks(subject, data)
+        if words:
+            raise UserError(f"{name} on {data.spec}: missing is {words}")
+    return list(dict.fromkeys(parts))
+
+
+def _suits(part, subject, data):
+    if part.load().lacks(subject, data):
+        return False
+    return not part.binary or is_binary(judged_source(data))
