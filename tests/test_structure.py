@@ -24,13 +24,16 @@ RANKS = (
         "torch_legacy torch_file block vit head xcit_block xcit resnet keras_sources "
         "keras_networks backbones weights weight_files dinov3_names recognise "
         "published loading",
-        "analysis": "__init__ boxes lost tokencut attention neighbours components",
+        "analysis": "__init__ boxes lost tokencut attention neighbours precision "
+        "components",
     },
     {"": "pipeline views loss optimizers workload"},
     {"": "dino"},
+    {"visualize": "__init__ draw attention features classes"},
     {
-        "evaluate": "__init__ features splits store subject published knn discovery",
-        "visualize": "__init__ draw attention features",
+        "evaluate": "__init__ features splits store subject published knn discovery "
+        "linear_scores linear_quick linear_svm linear_heads linear_photos "
+        "linear_views linear_published linear",
     },
     {"": "run_folder checkpoint callbacks assemble initial prepare"},
     {"": "attend evaluation model_card formats export training"},
@@ -52,6 +55,8 @@ TENSORFLOW = {
     "dino_tf.workload",
     "dino_tf.evaluate.features",
     "dino_tf.evaluate.discovery",
+    "dino_tf.evaluate.linear_heads",
+    "dino_tf.evaluate.linear_views",
     "dino_tf.export",
     "dino_tf.formats",
 }

@@ -27,6 +27,16 @@ _DINO = "Caron et al. 2021"
 FIGURES = (
     Figure("knn/top1_k20", "imagenet2012", "DINO ViT-S/16", 74.5, f"{_DINO}, table 2"),
     Figure("knn/top1_k20", "imagenet2012", "DINO ViT-B/16", 76.1, f"{_DINO}, table 2"),
+    *(
+        Figure("linear/top1", "imagenet2012", f"DINO {n}", v, f"{_DINO}, table 2")
+        for n, v in (
+            ("ViT-S/16", 77.0),
+            ("ViT-S/8", 79.7),
+            ("ViT-B/16", 78.2),
+            ("ViT-B/8", 80.1),
+            ("ResNet-50", 75.3),
+        )
+    ),
 )
 
 
