@@ -21,6 +21,7 @@ CELL = (1, 46)  # pixels, smallest and largest
 READABLE = 12  # a cell of so many pixels can carry a name beside it
 NUMBERED = 30  # and of so many a number inside
 NAME_WIDTH = 150
+LIST_WIDTH, LISTED, LISTED_LINE = 400, 38, 24
 BAR, BAR_WIDTH, BARS_IN_COLUMN = 22, 320, 40
 BAR_COLOUR = (64, 112, 178)
 TRACK = (232, 234, 238)
@@ -31,7 +32,7 @@ def confusion_picture(matrix, names, title):
 
     A cell is the darker, the larger its share of the photos of its row. Names stand
     beside it and the shares in percent inside as long as they can be read; with many
-    classes a cell is a few pixels, or one.
+    classes a cell is a few pixels, or one, and the largest mistakes stand in a list.
 
     Args:
         matrix: int (C, C): photos of the class of a row, answered as the column.
@@ -46,22 +47,24 @@ def confusion_picture(matrix, names, title):
     shares = np.divide(matrix, totals, out=np.zeros_like(matrix), where=totals > 0)
     cell = int(np.clip(MOST_SIDE // len(matrix), *CELL))
     side = cell * len(matrix)
+    named = cell >= READABLE
     # A root makes few mistakes of a class visible beside many right answers.
-    pixels = colour_map(np.sqrt(shares), "BuPu", 0, 1)
-    margin = _longest(names) + 10 if cell >= READABLE else LINE
+    pixels = colour_map(shares ** (1 / 2 if named else 1 / 3), "BuPu", 0, 1)
+    margin = _longest(names) + 10 if named else LINE
     left, top = GAP + margin, 2 * GAP + LINE + margin
-    sheet = Image.new("RGB", (max(left + side + GAP, 560), top + side + 2 * LINE))
-    ImageDraw.Draw(sheet).rectangle((0, 0, *sheet.size), fill=PAPER)
+    width = left + side + GAP + (0 if named else LIST_WIDTH)
+    sheet = Image.new("RGB", (max(width, 560), top + side + 2 * LINE), PAPER)
     sheet.paste(Image.fromarray(resize(pixels, (side, side), "nearest")), (left, top))
     write(sheet, title, (GAP, GAP), sheet.width - 2 * GAP, 20, INK)
     legend = "rows: class of the photo; columns: answer"
     legend += "; numbers: % of the row" if cell >= NUMBERED else ""
     write(sheet, legend, (GAP, top + side + 8), sheet.width - 2 * GAP, 14, FAINT_INK)
     corner = (left, top)
-    if cell >= READABLE:
+    if named:
         _names(sheet, names, corner, cell, margin)
     else:
         _ticks(sheet, len(names), corner, cell)
+        _mistakes(sheet, shares, names, (left + side + GAP, top))
     if cell >= NUMBERED:
         _numbers(sheet, shares, corner, cell)
     return sheet
@@ -115,9 +118,9 @@ def _longest(names):
 def _names(sheet, names, corner, cell, margin):
     """Names left of the rows and, turned, above the columns."""
     left, top = corner
-    size = min(14, cell - 1)
+    faces = [fitting_font(n, margin - 10, min(14, cell - 1), 8) for n in names]
+    face = min(faces, key=lambda f: f.size)
     for i, name in enumerate(names):
-        face = fitting_font(name, margin - 10, size, smallest=7)
         line = Image.new("RGB", (margin, cell), PAPER)
         place = (margin - 6, cell // 2)
         ImageDraw.Draw(line).text(place, name, FAINT_INK, face, anchor="rm")
@@ -137,6 +140,20 @@ def _ticks(sheet, count, corner, cell):
         along = int((i + 0.5) * cell)
         drawn.text((left - 5, top + along), str(i), FAINT_INK, font(11), anchor="rm")
         drawn.text((left + along, top - 4), str(i), FAINT_INK, font(11), anchor="ms")
+
+
+def _mistakes(sheet, shares, names, corner):
+    """The largest shares of a class that got another one as the answer."""
+    left, top = corner
+    wrong = shares * (1 - np.eye(len(shares)))
+    largest = np.argsort(-wrong, axis=None, kind="stable")[:LISTED]
+    write(sheet, "largest mistakes, % of the class", corner, LIST_WIDTH, 14, INK)
+    for line, place in enumerate(largest, 1):
+        row, column = divmod(int(place), len(shares))
+        if wrong[row, column] > 0:
+            text = f"{100 * wrong[row, column]:.0f}  {names[row]} as {names[column]}"
+            below = (left, top + line * LISTED_LINE)
+            write(sheet, text, below, LIST_WIDTH - GAP, 14, FAINT_INK)
 
 
 def _numbers(sheet, shares, corner, cell):
