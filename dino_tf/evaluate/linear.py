@@ -57,7 +57,7 @@ def evaluate_linear(
         features: See `feature_rule`.
         lr: Learning rates of "published" for a batch of 256; the best on the photos
             held out is reported. One rate holds out none. None: 0.001, as published,
-            and four larger ones.
+            and six larger ones up to 1.
         epochs: Of "published"; None: 100.
         batch_size: Photos in a step of "published"; None: 1024.
         held_out: Share of the training photos on which "quick" chooses the penalty

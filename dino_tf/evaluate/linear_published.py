@@ -12,7 +12,7 @@ from dino_tf.evaluate.linear_views import view_features
 from dino_tf.pipeline import BadImages
 
 # For a batch of 256. The published rate first; its program advises to try others.
-RATES = (0.001, 0.003, 0.01, 0.03, 0.1)
+RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 EPOCHS, BATCH_SIZE = 100, 1024
 HELD_OUT = 0.1
 # To be raised when equal options give other classifiers than before.
