@@ -119,6 +119,45 @@ FINETUNE = {
         "help": "of order, crops, mixing, drop path and the new layer",
     },
 }
+# None is the protocol's own value, and an error where the protocol has no such option.
+LINEAR = {
+    **SIZE,
+    "--protocol": {
+        "type": Literal["quick", "published", "svm"],
+        "default": "quick",
+        "help": "quick: logistic regression, seconds; published: SGD on random crops; "
+        "svm: the support vector machines of VOC 2007",
+    },
+    "--features": {
+        "type": Literal["auto", "small", "base", "cls"],
+        "default": "auto",
+        "help": "small: CLS of the last four blocks; base: CLS and the mean patch; "
+        "cls: what the network gives; auto: as published for the network",
+    },
+    "--lr": {
+        "type": float,
+        "nargs": "+",
+        "metavar": "RATE",
+        "help": "published: rates for a batch of 256, the best on photos held out is "
+        "taken; else 0.001 to 1 in seven steps",
+    },
+    "--epochs": {"type": int, "help": "published: else 100"},
+    "--batch-size": {
+        "type": int,
+        "help": "published: photos in a step; else 1024, at most all",
+    },
+    "--held-out": {
+        "type": float,
+        "metavar": "SHARE",
+        "help": "of the training photos, for the choice of the penalty (quick, else "
+        "0.2) or the rate (published, else 0.1)",
+    },
+    "--seed": {
+        "type": int,
+        "default": 0,
+        "help": "of the photos held out, the crops and the first weights",
+    },
+}
 TASKS = {
     "knn": Task(
         "do photos of one class lie next to each other? Weighted k-NN",
@@ -138,6 +177,11 @@ TASKS = {
                 "help": "of the votes; small lets the nearest decide alone",
             },
         },
+    ),
+    "linear": Task(
+        "can planes part the classes? A linear classifier of frozen features",
+        "dino_tf.evaluate.linear",
+        LINEAR,
     ),
     "segment": Task(
         "where are objects, pixel by pixel? Attention and TokenCut against masks",

@@ -25,17 +25,19 @@ RANKS = (
         "keras_networks backbones classifier weights weight_files dinov3_names "
         "recognise published loading",
         "analysis": "__init__ boxes lost tokencut bilateral attention overlap saliency "
-        "neighbours components confusion patch_classes softmax_regression",
+        "neighbours precision components confusion patch_classes "
+        "softmax_regression",
     },
     {"": "pipeline views loss optimizers workload"},
     {"": "dino"},
     {
         "visualize": "__init__ draw masks attention features curves neighbours "
-        "class_masks",
+        "classes class_masks",
     },
     {
         "evaluate": "__init__ features splits store subject published page knn "
-        "discovery "
+        "linear_scores linear_quick linear_svm linear_heads linear_photos "
+        "linear_views linear_published linear discovery "
         "last_block masked segment_attention segment_saliency patch_tokens "
         "segment_linear segment "
         "layer_rates finetune_options finetune_step finetune_photos finetune",
@@ -67,6 +69,8 @@ TENSORFLOW = {
     "dino_tf.evaluate.finetune_step",
     "dino_tf.evaluate.patch_tokens",
     "dino_tf.evaluate.last_block",
+    "dino_tf.evaluate.linear_heads",
+    "dino_tf.evaluate.linear_views",
     "dino_tf.export",
     "dino_tf.formats",
 }

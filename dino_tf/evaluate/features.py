@@ -43,7 +43,7 @@ def extract_summaries(backbone, dataset, names=("cls",), advance=None):
     Raises:
         UserError: the dataset is empty.
     """
-    forward = tf.function(_forward(backbone, tuple(names)))
+    forward = tf.function(summarizer(backbone, tuple(names)))
     parts, full = {name: [] for name in (*names, "index")}, 0
     for batch in dataset:
         images, count = batch["image"], len(batch["index"])
@@ -84,8 +84,8 @@ def normalize(features):
     return features / np.maximum(lengths, 1e-12)[:, None]
 
 
-def _forward(backbone, names):
-    """Function from images (B, H, W, 3) to {name: features}."""
+def summarizer(backbone, names):
+    """Function from images (B, H, W, 3) to {name: features}, of `summaries_of`."""
     if names == ("cls",):
         return lambda images: {"cls": backbone(images, training=False)}
     count = min(BLOCKS, backbone.depth) if "blocks" in names else 1

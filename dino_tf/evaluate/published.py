@@ -69,6 +69,16 @@ FIGURES = (
     Figure("segment/linear_miou", "voc2012", "DINOv2 ViT-B/14", 82.5, _DINOV2),
     Figure("segment/linear_miou", "voc2012", "DINOv2 ViT-L/14", 82.1, _DINOV2),
     Figure("segment/linear_miou", "voc2012", "DINOv2 ViT-g/14", 83.0, _DINOV2),
+    *(
+        Figure("linear/top1", "imagenet2012", f"DINO {n}", v, f"{_DINO}, table 2")
+        for n, v in (
+            ("ViT-S/16", 77.0),
+            ("ViT-S/8", 79.7),
+            ("ViT-B/16", 78.2),
+            ("ViT-B/8", 80.1),
+            ("ResNet-50", 75.3),
+        )
+    ),
 )
 
 
