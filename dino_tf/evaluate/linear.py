@@ -94,7 +94,7 @@ def lacks(subject, data):
 def run_task(
     subject,
     data,
-    size=224,
+    size=None,
     protocol="quick",
     features="auto",
     lr=None,
@@ -120,7 +120,7 @@ def _evaluate(
     _check(protocol, given)
     train, test, notes = labelled_pair(*sources)
     rule = feature_rule(subject.backbone, features)
-    problem = Problem(subject, train, test, size, rule, seed)
+    problem = Problem(subject, train, test, size or subject.size, rule, seed)
     if protocol == "quick":
         outcome = _quick(problem, held_out or HELD_OUT)
     elif protocol == "svm":
