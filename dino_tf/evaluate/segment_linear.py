@@ -15,6 +15,7 @@ tokens are computed once. Pixels are what is judged, at the mask's own size.
 from functools import partial
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from dino_tf.analysis.confusion import (
     VOID,
@@ -190,7 +191,9 @@ def _fit(tokens, classes, epochs, notes):
     if not len(shares):
         raise UserError(f"all masks of {source.name!r} are void; nothing to learn")
     bar = tokens.subject.progress(epochs * len(shares), "linear layer, patches:")
-    linear = fit_softmax(features, shares, epochs, advance=bar.add)
+    # Thousands of small products: on a busy machine threads would wait for each other.
+    with threadpool_limits(1, "blas"):
+        linear = fit_softmax(features, shares, epochs, advance=bar.add)
     return linear, shares.any(axis=0)
 
 

@@ -49,6 +49,15 @@ def test_decode_jpeg_of_other_modes(mode, color):
     np.testing.assert_allclose(decoded, np.full((4, 5, 3), 77), atol=3)
 
 
+def test_jpeg_has_the_pixels_that_pillow_gives():
+    noise = np.random.default_rng(0).integers(0, 256, (40, 56, 3)).astype(np.uint8)
+    data = encode(Image.fromarray(noise), "JPEG", quality=80)
+    with Image.open(io.BytesIO(data)) as photo:
+        expected = np.asarray(photo)
+    np.testing.assert_array_equal(image_ops.decode(data), expected)
+    np.testing.assert_array_equal(tf.function(image_ops.decode)(data), expected)
+
+
 def test_first_frame_of_animations():
     frames = [plain("RGB", RED), plain("RGB", (0, 0, 255))]
     more = {"save_all": True, "append_images": frames[1:], "lossless": True}
