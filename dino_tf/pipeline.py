@@ -13,7 +13,13 @@ import numpy as np
 import tensorflow as tf
 
 from .errors import UserError
-from .transforms.image import IMAGENET_MEAN, IMAGENET_STD, center_crop, try_decode
+from .transforms.image import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    normalize,
+    pillow_center_crop,
+    try_decode,
+)
 
 
 class BadImages:
@@ -122,7 +128,7 @@ def make_dataset(
         raise UserError(f"start_position is {start_position}; allowed is 0 or more")
     if workers is not None and workers < 1:
         raise UserError(f"workers is {workers}; allowed is 1 or more, or None")
-    read = _reader(source, bad_images or BadImages(), replace=True)
+    read = _reader(source, bad_images or BadImages())
 
     def load(position, index):
         image, _ = read(index)
@@ -161,7 +167,7 @@ def labelled_dataset(
         UserError: As in `make_dataset`.
     """
     steps_per_epoch(len(source), batch_size)
-    read = _reader(source, bad_images or BadImages(), replace=True)
+    read = _reader(source, bad_images or BadImages())
     with tf.device("CPU:0"):
         labels, seed = tf.constant(labels), tf.constant(seed, tf.int64)
 
@@ -213,13 +219,12 @@ def evaluation_dataset(
     if batch_size < 1:
         raise UserError(f"batch size is {batch_size}; allowed is 1 or more")
     chosen = np.arange(len(source)) if indices is None else np.asarray(indices)
-    read = _reader(source, bad_images or BadImages(), replace=False)
+    crop = _square_reader(source, bad_images or BadImages(), size)
 
     @tf.autograph.experimental.do_not_convert
     def load(index):
-        image, place = read(index)
-        sample = {"image": center_crop(image, size, mean, std), "index": index}
-        return sample, place >= 0
+        square, readable = crop(index)
+        return {"image": normalize(square, mean, std), "index": index}, readable
 
     dataset = tf.data.Dataset.from_tensor_slices(chosen.astype(np.int64))
     dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE)
@@ -259,22 +264,19 @@ def _order(total, seed, shuffle, repeat, start):
     return order.apply(endless)
 
 
-def _reader(source, bad_images, replace):
+def _reader(source, bad_images):
     """Make the function index -> (image (H, W, 3) uint8, place that it is of).
 
-    The place is -1 where the photo cannot be read and none takes its place.
+    The next readable photo takes the place of one that cannot be read.
     """
 
     def read(index):
-        tries = len(source) if replace else 1
-        for step in range(tries):
+        for step in range(len(source)):
             place = (int(index) + step) % len(source)
             image = _read_one(source, place, bad_images)
             if image is not None:
                 return image, np.int64(place)
-        if replace:
-            raise UserError(f"none of the {len(source)} images can be read")
-        return np.zeros((1, 1, 3), np.uint8), np.int64(-1)
+        raise UserError(f"none of the {len(source)} images can be read")
 
     @tf.autograph.experimental.do_not_convert
     def call(index):
@@ -282,6 +284,26 @@ def _reader(source, bad_images, replace):
             read, [index], (tf.uint8, tf.int64), stateful=False
         )
         return tf.ensure_shape(image, (None, None, 3)), tf.ensure_shape(place, ())
+
+    return call
+
+
+def _square_reader(source, bad_images, size):
+    """Make the function index -> (central square (S, S, 3) uint8, readable)."""
+
+    def read(index):
+        image = _read_one(source, int(index), bad_images)
+        if image is None:
+            return np.zeros((size, size, 3), np.uint8), False
+        return pillow_center_crop(image, size), True
+
+    @tf.autograph.experimental.do_not_convert
+    def call(index):
+        square, readable = tf.numpy_function(
+            read, [index], (tf.uint8, tf.bool), stateful=False
+        )
+        square = tf.ensure_shape(square, (size, size, 3))
+        return square, tf.ensure_shape(readable, ())
 
     return call
 

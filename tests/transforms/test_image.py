@@ -120,6 +120,26 @@ def test_center_crop_agrees_with_pillow():
 
 
 @pytest.mark.parametrize(
+    ("shape", "resized", "corner"),
+    [
+        ((90, 150), (106, 64), (25, 4)),
+        ((150, 90), (64, 106), (4, 25)),
+        # Half of 9 and of 7 pixels goes to the even neighbour.
+        ((64, 65), (65, 64), (4, 4)),
+        ((640, 670), (67, 64), (6, 4)),
+        ((3, 2), (64, 96), (4, 20)),
+    ],
+)
+def test_pillow_center_crop_is_that_of_torchvision(shape, resized, corner):
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 256, (*shape, 3)).astype(np.uint8)
+    whole = np.asarray(Image.fromarray(picture).resize(resized, Image.BICUBIC))
+    left, top = corner
+    expected = whole[top : top + 56, left : left + 56]
+    np.testing.assert_array_equal(image_ops.pillow_center_crop(picture, 56), expected)
+
+
+@pytest.mark.parametrize(
     ("size", "resized", "box"),
     [
         # 56 * 256 / 224 = 64 and 28 * 256 / 224 = 32: the picture just covers both.
