@@ -24,7 +24,8 @@ RANKS = (
         "torch_legacy torch_file block vit head xcit_block xcit resnet keras_sources "
         "keras_networks backbones weights weight_files dinov3_names recognise "
         "published loading",
-        "analysis": "__init__ boxes lost tokencut attention neighbours components",
+        "analysis": "__init__ boxes lost tokencut bilateral attention neighbours "
+        "components",
     },
     {"": "pipeline views loss optimizers workload"},
     {"": "dino"},
