@@ -6,6 +6,7 @@ the evaluations themselves, so that help and mistakes are answered at once.
 
 import dataclasses
 import importlib
+from typing import Literal
 
 from dino_tf.errors import UserError
 
@@ -64,6 +65,46 @@ TASKS = {
                 "type": float,
                 "default": 0.07,
                 "help": "of the votes; small lets the nearest decide alone",
+            },
+        },
+    ),
+    "discover": Task(
+        "does one box a photo, found without labels, hit an object? LOST, TokenCut",
+        "dino_tf.evaluate.discovery",
+        {
+            "--methods": {
+                "type": str,
+                "nargs": "+",
+                "default": ["lost", "tokencut", "attention"],
+                "metavar": "METHOD",
+                "help": "of lost, tokencut and attention (DINO-seg, the baseline)",
+            },
+            "--k": {
+                "type": int,
+                "default": 100,
+                "help": "patches that may join the seed of LOST",
+            },
+            "--tau": {
+                "type": float,
+                "default": 0.2,
+                "help": "cosine above which TokenCut joins two patches",
+            },
+            "--head": {
+                "type": int | Literal["best", "mean"],
+                "default": "best",
+                "help": "attention head of the baseline, from 0; mean of all; or best, "
+                "the one that hits most objects (published for ViT-S/16: 4)",
+            },
+            "--bilateral": {
+                "type": bool,
+                "default": False,
+                "help": "whether TokenCut's masks are refined at the photo's edges too",
+            },
+            "--split": {
+                "type": str,
+                "metavar": "NAME",
+                "help": "photos to look at; else train, and trainval of voc2012, on "
+                "which CorLoc is published",
             },
         },
     ),

@@ -24,14 +24,14 @@ RANKS = (
         "torch_legacy torch_file block vit head xcit_block xcit resnet keras_sources "
         "keras_networks backbones weights weight_files dinov3_names recognise "
         "published loading",
-        "analysis": "__init__ boxes lost tokencut bilateral attention neighbours "
-        "components",
+        "analysis": "__init__ boxes lost tokencut bilateral attention dino_seg "
+        "neighbours components",
     },
     {"": "pipeline views loss optimizers workload"},
-    {"": "dino"},
+    {"": "dino", "visualize": "__init__ draw attention features"},
     {
-        "evaluate": "__init__ features splits store subject published knn discovery",
-        "visualize": "__init__ draw attention features",
+        "evaluate": "__init__ features splits store subject published knn patches "
+        "object_boxes discovery_files discovery",
     },
     {"": "run_folder checkpoint callbacks assemble initial prepare"},
     {"": "attend evaluation model_card formats export training"},
@@ -52,7 +52,7 @@ TENSORFLOW = {
     "dino_tf.dino",
     "dino_tf.workload",
     "dino_tf.evaluate.features",
-    "dino_tf.evaluate.discovery",
+    "dino_tf.evaluate.patches",
     "dino_tf.export",
     "dino_tf.formats",
 }

@@ -23,10 +23,17 @@ class Figure:
     source: str
 
 
+_LOST, _TOKENCUT = "Siméoni et al. 2021, table 1", "Wang et al. 2022, table 1"
 _DINO = "Caron et al. 2021"
 FIGURES = (
     Figure("knn/top1_k20", "imagenet2012", "DINO ViT-S/16", 74.5, f"{_DINO}, table 2"),
     Figure("knn/top1_k20", "imagenet2012", "DINO ViT-B/16", 76.1, f"{_DINO}, table 2"),
+    Figure("discover/lost_corloc", "voc2007", "DINO ViT-S/16", 61.9, _LOST),
+    Figure("discover/lost_corloc", "voc2012", "DINO ViT-S/16", 64.0, _LOST),
+    Figure("discover/attention_corloc", "voc2007", "DINO ViT-S/16", 45.8, _LOST),
+    Figure("discover/attention_corloc", "voc2012", "DINO ViT-S/16", 46.2, _LOST),
+    Figure("discover/tokencut_corloc", "voc2007", "DINO ViT-S/16", 68.8, _TOKENCUT),
+    Figure("discover/tokencut_corloc", "voc2012", "DINO ViT-S/16", 72.1, _TOKENCUT),
 )
 
 
