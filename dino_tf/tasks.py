@@ -158,6 +158,98 @@ LINEAR = {
         "help": "of the photos held out, the crops and the first weights",
     },
 }
+SEGMENT = {
+    "--parts": {
+        "type": Literal["attention", "saliency", "linear"],
+        "nargs": "+",
+        "metavar": "PART",
+        "help": "attention (Jaccard of the heads with objects), saliency "
+        "(TokenCut's mask against binary masks), linear (classes by a linear "
+        "map of frozen patches); else all that network and data allow",
+    },
+    "--size": {
+        "type": int,
+        "default": 480,
+        "help": "attention: side of the square that photos are resized to, in "
+        "pixels; 0 keeps their own size",
+    },
+    "--keep-mass": {
+        "type": float,
+        "default": 0.6,
+        "help": "attention: share of a head's attention that its mask keeps",
+    },
+    "--objects": {
+        "type": Literal["instance", "class"],
+        "metavar": "KIND",
+        "help": "attention: instance or class, what one object is; else "
+        "instances where the data tell them",
+    },
+    "--tau": {
+        "type": float,
+        "default": 0.2,
+        "help": "saliency: likeness above which TokenCut joins two patches",
+    },
+    "--bilateral": {
+        "type": bool,
+        "default": False,
+        "help": "saliency: whether masks refined by the bilateral solver are "
+        "judged as well",
+    },
+    "--split": {
+        "type": str,
+        "metavar": "NAME",
+        "help": "attention, saliency: photos that are judged, such as "
+        "segmentation/val of VOC; "
+        "else test where it has masks, else train",
+    },
+    "--linear-size": {
+        "type": int,
+        "metavar": "N",
+        "help": "linear: side of the square that photos are resized to, in "
+        "pixels; else that of the run's own evaluation, or 224",
+    },
+    "--epochs": {
+        "type": int,
+        "default": 10,
+        "help": "linear: passes over the training photos",
+    },
+}
+DISCOVER = {
+    "--methods": {
+        "type": str,
+        "nargs": "+",
+        "default": ["lost", "tokencut", "attention"],
+        "metavar": "METHOD",
+        "help": "of lost, tokencut and attention (DINO-seg, the baseline)",
+    },
+    "--k": {
+        "type": int,
+        "default": 100,
+        "help": "patches that may join the seed of LOST",
+    },
+    "--tau": {
+        "type": float,
+        "default": 0.2,
+        "help": "cosine above which TokenCut joins two patches",
+    },
+    "--head": {
+        "type": int | Literal["best", "mean"],
+        "default": "best",
+        "help": "attention head of the baseline, from 0; mean of all; or best, "
+        "the one that hits most objects (published for ViT-S/16: 4)",
+    },
+    "--bilateral": {
+        "type": bool,
+        "default": False,
+        "help": "whether TokenCut's masks are refined at the photo's edges too",
+    },
+    "--split": {
+        "type": str,
+        "metavar": "NAME",
+        "help": "photos to look at; else train, and trainval of voc2012, on "
+        "which CorLoc is published",
+    },
+}
 TASKS = {
     "knn": Task(
         "do photos of one class lie next to each other? Weighted k-NN",
@@ -186,62 +278,12 @@ TASKS = {
     "segment": Task(
         "where are objects, pixel by pixel? Attention and TokenCut against masks",
         "dino_tf.evaluate.segment",
-        {
-            "--parts": {
-                "type": Literal["attention", "saliency", "linear"],
-                "nargs": "+",
-                "metavar": "PART",
-                "help": "attention (Jaccard of the heads with objects), saliency "
-                "(TokenCut's mask against binary masks), linear (classes by a linear "
-                "map of frozen patches); else all that network and data allow",
-            },
-            "--size": {
-                "type": int,
-                "default": 480,
-                "help": "attention: side of the square that photos are resized to, in "
-                "pixels; 0 keeps their own size",
-            },
-            "--keep-mass": {
-                "type": float,
-                "default": 0.6,
-                "help": "attention: share of a head's attention that its mask keeps",
-            },
-            "--objects": {
-                "type": Literal["instance", "class"],
-                "metavar": "KIND",
-                "help": "attention: instance or class, what one object is; else "
-                "instances where the data tell them",
-            },
-            "--tau": {
-                "type": float,
-                "default": 0.2,
-                "help": "saliency: likeness above which TokenCut joins two patches",
-            },
-            "--bilateral": {
-                "type": bool,
-                "default": False,
-                "help": "saliency: whether masks refined by the bilateral solver are "
-                "judged as well",
-            },
-            "--split": {
-                "type": str,
-                "metavar": "NAME",
-                "help": "attention, saliency: photos that are judged, such as "
-                "segmentation/val of VOC; "
-                "else test where it has masks, else train",
-            },
-            "--linear-size": {
-                "type": int,
-                "metavar": "N",
-                "help": "linear: side of the square that photos are resized to, in "
-                "pixels; else that of the run's own evaluation, or 224",
-            },
-            "--epochs": {
-                "type": int,
-                "default": 10,
-                "help": "linear: passes over the training photos",
-            },
-        },
+        SEGMENT,
+    ),
+    "discover": Task(
+        "does one box a photo, found without labels, hit an object? LOST, TokenCut",
+        "dino_tf.evaluate.discovery",
+        DISCOVER,
     ),
     "finetune": Task(
         "how well do all weights learn the labels from here? Trains a copy",

@@ -24,8 +24,8 @@ RANKS = (
         "torch_legacy torch_file block vit head xcit_block xcit resnet keras_sources "
         "keras_networks backbones classifier weights weight_files dinov3_names "
         "recognise published loading",
-        "analysis": "__init__ boxes lost tokencut bilateral attention overlap saliency "
-        "neighbours precision components confusion patch_classes "
+        "analysis": "__init__ boxes lost tokencut bilateral attention dino_seg "
+        "overlap saliency neighbours precision components confusion patch_classes "
         "softmax_regression",
     },
     {"": "pipeline views loss optimizers workload"},
@@ -37,7 +37,8 @@ RANKS = (
     {
         "evaluate": "__init__ features splits store subject published page knn "
         "linear_scores linear_quick linear_svm linear_heads linear_photos "
-        "linear_views linear_published linear discovery "
+        "linear_views linear_published linear "
+        "patches object_boxes discovery_files discovery "
         "last_block masked segment_attention segment_saliency patch_tokens "
         "segment_linear segment "
         "layer_rates finetune_options finetune_step finetune_photos finetune",
@@ -63,7 +64,6 @@ TENSORFLOW = {
     "dino_tf.dino",
     "dino_tf.workload",
     "dino_tf.evaluate.features",
-    "dino_tf.evaluate.discovery",
     "dino_tf.evaluate.finetune",
     "dino_tf.evaluate.finetune_photos",
     "dino_tf.evaluate.finetune_step",
@@ -71,6 +71,7 @@ TENSORFLOW = {
     "dino_tf.evaluate.last_block",
     "dino_tf.evaluate.linear_heads",
     "dino_tf.evaluate.linear_views",
+    "dino_tf.evaluate.patches",
     "dino_tf.export",
     "dino_tf.formats",
 }

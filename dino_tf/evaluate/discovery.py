@@ -1,114 +1,239 @@
 """Object discovery: does one box, found without labels, hit an object?"""
 
-from collections import Counter
 from functools import partial
 
-import tensorflow as tf
-
 from dino_tf.analysis.boxes import corloc
-from dino_tf.analysis.lost import lost
 from dino_tf.errors import UserError
-from dino_tf.transforms.image import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    normalize,
-    try_decode,
-)
-
-# Tracing takes as long as about six photos run eagerly (ViT-Ti/16, two cores).
-WORTH_A_TRACE = 6
+from dino_tf.evaluate.discovery_files import write_files
+from dino_tf.evaluate.object_boxes import METHODS, NEEDS, find_boxes
+from dino_tf.evaluate.published import data_name
+from dino_tf.evaluate.subject import Outcome, Subject
+from dino_tf.transforms.image import IMAGENET_MEAN, IMAGENET_STD
 
 
-def evaluate_lost(
-    backbone, source, indices=None, k=100, mean=IMAGENET_MEAN, std=IMAGENET_STD
+def evaluate_discovery(
+    backbone,
+    source,
+    methods=METHODS,
+    indices=None,
+    k=100,
+    tau=0.2,
+    head="best",
+    bilateral=False,
+    mean=IMAGENET_MEAN,
+    std=IMAGENET_STD,
 ):
-    """CorLoc of LOST: share of photos whose one box overlaps an object by half.
+    """CorLoc: share of photos whose one box overlaps an object by half.
 
-    Photos keep their own size and are looked at one by one.
+    Photos keep their own size and are filled up with zeros to whole patches.
 
     Args:
-        backbone: has `extract(images, ["keys"])`, `patch_size`, `num_prefix_tokens`.
-        source: photos with boxes; those without any are left out, difficult objects
-            count.
+        backbone: has `extract(images, names)` with the results "keys" (for LOST and
+            TokenCut) and "attention", `result_names`, `patch_size` and
+            `num_prefix_tokens`.
+        source: photos with boxes; those without any, and those that cannot be read,
+            are left out; difficult objects count.
+        methods: of "lost", "tokencut" and "attention" (DINO-seg, the baseline).
         indices: places in the source; None takes all.
         k: patches that may join the seed; see `dino_tf.analysis.lost`.
+        tau: cosine above which patches are joined; see `dino_tf.analysis.tokencut`.
+        head: attention head of the baseline, from 0; "mean" takes the mean of all
+            heads, "best" the head that hits most of the objects.
+        bilateral: whether TokenCut's mask is also refined, which gives a second
+            number; see `object_boxes.refined_box`.
         mean: of red, green, blue in 0 to 1, as in training.
         std: of red, green, blue, as in training.
 
     Returns:
-        {"discovery/lost_corloc": percentage}.
+        Percentages `discover/lost_corloc`, `discover/tokencut_corloc`,
+        `discover/tokencut_refined_corloc`, `discover/attention_corloc`.
 
     Raises:
-        UserError: no photo has boxes, or a photo cannot be read.
+        UserError: no photo has boxes or none of those can be read; a method, number
+            or head is not allowed; the network has not what a method looks at.
 
     Reference:
-        valeoai/LOST, main_lost.py.
+        valeoai/LOST, main_lost.py; YangtaoWANG95/TokenCut, main_tokencut.py.
     """
+    check_methods(backbone, methods)
     places = range(len(source)) if indices is None else indices
-    keys_of, found, truth = KeyReader(backbone), [], []
-    for index in map(int, places):
-        boxes = source.boxes(index)
-        if boxes is None or not len(boxes.xyxy):
-            continue
-        image = _read(source, index)
-        found.append(lost_box(keys_of, normalize(image, mean, std), k))
-        truth.append(boxes.xyxy)
-    if not found:
+    truth = truth_of(source, places)
+    if not truth:
         raise UserError(f"{source.name!r} has no boxes; CorLoc needs photos with boxes")
-    return {"discovery/lost_corloc": corloc(found, truth)}
+    subject = Subject(backbone, mean, std)
+    options = {"k": k, "tau": tau, "bilateral": bilateral}
+    found = find_boxes(subject, source, methods, indices=list(truth), **options)
+    chosen, _ = choose_head(found, truth, head)
+    return _numbers(boxes_by_name(found, chosen), truth)
 
 
-class KeyReader:
-    """Keys of the last block for photos of any size, compiled for frequent shapes.
+def lacks(subject, data):
+    """What discovery needs and does not find in the network, in words, or None."""
+    if _lacking(subject.backbone, METHODS) != list(METHODS):
+        return None
+    return "a network with keys or attention, such as vit_small"
 
-    Every shape needs a trace of its own, which pays only once a shape has come up a
-    few times.
+
+def run_task(
+    subject,
+    data,
+    methods=METHODS,
+    k=100,
+    tau=0.2,
+    head="best",
+    bilateral=False,
+    split=None,
+):
+    """`evaluate_discovery` as a task: see `dino_tf.tasks.Task`."""
+    notes, methods = _possible(subject.backbone, methods)
+    source, split = _open(data, split)
+    options = {"k": k, "tau": tau, "bilateral": bilateral}
+    found = find_boxes(subject, source, methods, **options)
+    readable = next(iter(found.values()))["index"].tolist()
+    truth = truth_of(source, readable)
+    column, label = choose_head(found, truth, head)
+    boxes = boxes_by_name(found, column)
+    details = {"split": split, "photos": len(source), "judged": len(truth)}
+    details["unreadable"] = _unreadable(source, readable, notes)
+    if "attention" in found:
+        details |= {"head": label, "heads": _by_head(found["attention"], truth)}
+        if head == "best" and not truth:
+            notes.append("attention: the mean of all heads, for want of boxes to judge")
+    if not truth:
+        notes.append(f"no CorLoc: {source.name} has no boxes of objects")
+    facts = next(iter(found.values()))
+    write = partial(write_files, source=source, facts=facts, boxes=boxes, truth=truth)
+    return Outcome(_numbers(boxes, truth) if truth else {}, details, write, notes)
+
+
+def truth_of(source, indices):
+    """{index: float32 (n, 4)} of the photos that have boxes of objects."""
+    boxes = {int(i): source.boxes(int(i)) for i in indices}
+    return {index: found.xyxy for index, found in boxes.items() if found}
+
+
+def choose_head(found, truth, head):
+    """The attention map that stands for the baseline.
 
     Args:
-        backbone: see `evaluate_lost`.
-    """
-
-    def __init__(self, backbone):
-        self.patch_size = backbone.patch_size
-        self._extract = lambda images: backbone.extract(images, ["keys"])["keys"]
-        self._prefix = backbone.num_prefix_tokens
-        self._seen, self._compiled = Counter(), {}
-
-    def __call__(self, image):
-        """Keys float32 (N, D) of the patches of one image (H, W, 3)."""
-        shape = tuple(image.shape)
-        self._seen[shape] += 1
-        if self._seen[shape] == WORTH_A_TRACE:
-            self._compiled[shape] = tf.function(self._extract)
-        keys = self._compiled.get(shape, self._extract)(image[None])
-        return tf.cast(keys[0, self._prefix :], tf.float32).numpy()
-
-
-def lost_box(keys_of, image, k=100):
-    """Box of the one object that LOST finds.
-
-    Args:
-        keys_of: a `KeyReader`.
-        image: float (H, W, 3), normalised; any size.
-        k: see `dino_tf.analysis.lost`.
+        found: of `find_boxes`.
+        truth: of `truth_of`.
+        head: see `evaluate_discovery`.
 
     Returns:
-        int64 (4,), xmin, ymin, xmax, ymax in pixels.
+        column: place among the boxes by attention; 0 where there are none.
+        label: the head's number or "mean"; with nothing to judge by, "best" is the
+            mean as well.
+
+    Raises:
+        UserError: there is no such head.
     """
-    patch = keys_of.patch_size
-    height, width = image.shape[:2]
-    # Zeros after normalisation, that is the mean colour, as the published program pads.
-    padded = tf.pad(image, [[0, -height % patch], [0, -width % patch], [0, 0]])
-    grid = (padded.shape[0] // patch, padded.shape[1] // patch)
-    return lost(keys_of(padded), grid, patch, (height, width), k).box
-
-
-def _read(source, index):
-    """uint8 array (H, W, 3)."""
-    image, reason = try_decode(partial(source.image_bytes, index))
-    if image is None:
+    if "attention" not in found:
+        return 0, None
+    heads = found["attention"]["boxes"].shape[1] - 1
+    if head not in ("best", "mean", *range(heads)):
         raise UserError(
-            f"photo {source.id(index)!r} of {source.name!r} cannot be read; allowed: "
-            "whole JPEG, PNG, GIF, BMP or WebP files"
+            f"head is {head!r}; allowed: 0 to {heads - 1}, the heads of this network, "
+            "or mean, best"
         )
-    return image
+    if head == "best" and truth:
+        hits = _by_head(found["attention"], truth)
+        head = max(range(heads), key=lambda one: hits[str(one)])
+    return (head, head) if isinstance(head, int) else (heads, "mean")
+
+
+def boxes_by_name(found, head=0):
+    """{name: {index: int64 (4,)}} of what `find_boxes` found, one box a photo.
+
+    Args:
+        found: of `find_boxes`.
+        head: column of `choose_head`.
+    """
+    boxes = {}
+    for method, arrays in found.items():
+        columns = arrays["boxes"]
+        boxes[method] = columns[:, head if method == "attention" else 0]
+        if method == "tokencut" and columns.shape[1] > 1:
+            boxes["tokencut_refined"] = columns[:, 1]
+    places = next(iter(found.values()))["index"]
+    return {
+        name: dict(zip(places.tolist(), rows, strict=True))
+        for name, rows in boxes.items()
+    }
+
+
+def check_methods(backbone, methods):
+    """UserError for an unknown method, none, or one that the network cannot serve."""
+    unknown = [method for method in methods if method not in METHODS]
+    if unknown or not methods:
+        raise UserError(
+            f"methods: got {', '.join(unknown) or 'none'}; allowed: "
+            + ", ".join(METHODS)
+        )
+    lacking = _lacking(backbone, methods)
+    if lacking:
+        name = getattr(backbone, "arch", type(backbone).__name__)
+        there = [m for m in METHODS if m not in _lacking(backbone, METHODS)]
+        raise UserError(
+            f"{lacking[0]} looks at the {NEEDS[lacking[0]]} of the last block, which "
+            f"{name} has not; allowed for it: {', '.join(there) or 'no method'}"
+        )
+
+
+def _lacking(backbone, methods):
+    there = getattr(backbone, "result_names", ())
+    return [method for method in methods if NEEDS[method] not in there]
+
+
+def _possible(backbone, methods):
+    """(notes, the methods that the network can serve)."""
+    known = [method for method in methods if method in METHODS]
+    lacking = set(_lacking(backbone, known))
+    if len(known) < len(methods) or len(lacking) == len(known):
+        check_methods(backbone, methods)
+    notes = [f"{m}: left out, the network has no {NEEDS[m]}" for m in sorted(lacking)]
+    return notes, [method for method in known if method not in lacking]
+
+
+def _open(data, split):
+    """(source, its split): that on which CorLoc is published, unless told."""
+    name = split or ("trainval" if data_name(data.spec) == "voc2012" else "train")
+    source = data.split(name)
+    if source is None:
+        raise UserError(f"split: {data.spec} has no {name!r}; allowed: train")
+    return source, name
+
+
+def _numbers(boxes, truth):
+    numbers = {}
+    for name, found in boxes.items():
+        judged = [index for index in truth if index in found]
+        if not judged:
+            raise UserError(f"none of {len(truth)} photos with boxes can be read")
+        numbers[f"discover/{name}_corloc"] = corloc(
+            [found[i] for i in judged], [truth[i] for i in judged]
+        )
+    return numbers
+
+
+def _by_head(arrays, truth):
+    """{head, or "mean": CorLoc}; empty with nothing to judge by."""
+    rows = [row for row, index in enumerate(arrays["index"].tolist()) if index in truth]
+    if not rows:
+        return {}
+    objects = [truth[int(arrays["index"][row])] for row in rows]
+    columns = arrays["boxes"][rows].swapaxes(0, 1)
+    names = [*map(str, range(len(columns) - 1)), "mean"]
+    return {
+        n: corloc(column, objects) for n, column in zip(names, columns, strict=True)
+    }
+
+
+def _unreadable(source, readable, notes):
+    """Names of the photos that could not be read; some are named in the notes."""
+    there = set(readable)
+    names = [source.id(i) for i in range(len(source)) if i not in there]
+    if names:
+        shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+        notes.append(f"{len(names)} photos cannot be read, left out: {shown}")
+    return names

@@ -23,9 +23,11 @@ class Figure:
     source: str
 
 
+_LOST = "Siméoni et al. 2021, table 1"
 _DINO = "Caron et al. 2021"
 _DINOV2 = "Oquab et al. 2023, table 10"
-_TOKENCUT = "Wang et al. 2022, TokenCut, README"
+_TOKENCUT = "Wang et al. 2022, table 1"
+_SALIENCY = "Wang et al. 2022, README of the program"
 # How the folder of a data set may be called, apart from its own name.
 _OTHER_NAMES = {"dutstest": "duts", "dutste": "duts", "dutomronimage": "dutomron"}
 
@@ -40,7 +42,7 @@ def _saliency(data, end, *values):
     network = "DINO ViT-S/16"
     names = zip(("max_f", "iou", "accuracy"), values, strict=True)
     return tuple(
-        Figure(f"segment/saliency_{name}{end}", data, network, value, _TOKENCUT)
+        Figure(f"segment/saliency_{name}{end}", data, network, value, _SALIENCY)
         for name, value in names
     )
 
@@ -79,6 +81,12 @@ FIGURES = (
             ("ResNet-50", 75.3),
         )
     ),
+    Figure("discover/lost_corloc", "voc2007", "DINO ViT-S/16", 61.9, _LOST),
+    Figure("discover/lost_corloc", "voc2012", "DINO ViT-S/16", 64.0, _LOST),
+    Figure("discover/attention_corloc", "voc2007", "DINO ViT-S/16", 45.8, _LOST),
+    Figure("discover/attention_corloc", "voc2012", "DINO ViT-S/16", 46.2, _LOST),
+    Figure("discover/tokencut_corloc", "voc2007", "DINO ViT-S/16", 68.8, _TOKENCUT),
+    Figure("discover/tokencut_corloc", "voc2012", "DINO ViT-S/16", 72.1, _TOKENCUT),
 )
 
 

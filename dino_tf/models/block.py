@@ -169,13 +169,13 @@ class Attention(keras.layers.Layer):
 
     def _heads(self, x):
         """(B, N, D) -> (B, heads, N, D / heads)."""
-        tokens, size = x.shape[1], self.dim // self.num_heads
+        tokens, size = ops.shape(x)[1], self.dim // self.num_heads
         x = ops.reshape(x, (-1, tokens, self.num_heads, size))
         return ops.transpose(x, (0, 2, 1, 3))
 
     def project(self, x, cls_only=False):
         """Queries, keys and values, each (B, N, D); one query if `cls_only`."""
-        batch_tokens = (-1, x.shape[1])
+        batch_tokens = (-1, ops.shape(x)[1])
         flat = ops.reshape(x, (-1, self.dim))
         if not cls_only:
             qkv = ops.reshape(self.qkv(flat), batch_tokens + (3 * self.dim,))
@@ -205,7 +205,7 @@ class Attention(keras.layers.Layer):
         attention = ops.cast(self.weights_of(queries, keys, rotation), x.dtype)
         mixed = ops.matmul(attention, self._heads(values))
         mixed = ops.transpose(mixed, (0, 2, 1, 3))
-        tokens = 1 if cls_only else x.shape[1]
+        tokens = 1 if cls_only else ops.shape(x)[1]
         mixed = self.proj(ops.reshape(mixed, (-1, self.dim)))
         return ops.reshape(mixed, (-1, tokens, self.dim))
 
@@ -226,7 +226,7 @@ class Mlp(keras.layers.Layer):
     def call(self, x):
         flat = ops.reshape(x, (-1, self.dim))
         flat = self.fc2(gelu(self.fc1(flat)))
-        return ops.reshape(flat, (-1, x.shape[1], self.dim))
+        return ops.reshape(flat, (-1, ops.shape(x)[1], self.dim))
 
 
 class SwiGLU(keras.layers.Layer):
@@ -249,7 +249,7 @@ class SwiGLU(keras.layers.Layer):
     def call(self, x):
         gate, value = ops.split(self.w12(ops.reshape(x, (-1, self.dim))), 2, axis=-1)
         flat = self.w3(ops.silu(gate) * value)
-        return ops.reshape(flat, (-1, x.shape[1], self.dim))
+        return ops.reshape(flat, (-1, ops.shape(x)[1], self.dim))
 
 
 class LayerScale(keras.layers.Layer):

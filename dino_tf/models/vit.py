@@ -223,7 +223,18 @@ class VisionTransformer(keras.Model):
         if unknown:
             known = self.result_names
             raise ValueError(f"unknown names {unknown}: expected some of {known}")
-        x, rotation = self._cast_tokens(images), self._rotation(images)
+        return self.extract_from(self.embed(images), names, self._rotation(images))
+
+    def embed(self, images):
+        """Tokens (B, N, D), float32, that enter the first block; see `extract`."""
+        return self._tokens(ops.cast(ops.convert_to_tensor(images), self.compute_dtype))
+
+    def extract_from(self, x, names=("cls",), rotation=None):
+        """`extract` from the tokens of `embed`, which may be of any number N.
+
+        Traced for an unknown N, it serves images of every size. Rotary positions know
+        their grid: networks that have them need its `Rotation`.
+        """
         for block in self.blocks[:-1]:
             x = block(x, rotation=rotation)
         last, found = self.blocks[-1], {}
@@ -252,16 +263,12 @@ class VisionTransformer(keras.Model):
         """
         if not 1 <= n <= self.depth:
             raise ValueError(f"n={n}: expected 1 to depth={self.depth}")
-        x, rotation, outputs = self._cast_tokens(images), self._rotation(images), []
+        x, rotation, outputs = self.embed(images), self._rotation(images), []
         for i, block in enumerate(self.blocks):
             x = block(x, rotation=rotation)
             if i >= self.depth - n:
                 outputs.append(self.norm(x))
         return outputs
-
-    def _cast_tokens(self, images):
-        images = ops.cast(ops.convert_to_tensor(images), self.compute_dtype)
-        return self._tokens(images)
 
     def get_config(self):
         return {

@@ -165,7 +165,7 @@ plt.show()
 
 # %% [markdown]
 # An overlap of at least one half counts as found. For the share over a whole data
-# set (CorLoc) see `dino_tf.evaluate.discovery.evaluate_lost`.
+# set (CorLoc) see `main.py evaluate discover`.
 #
 # ## Try this
 #
