@@ -169,9 +169,10 @@ SEGMENT = {
     },
     "--size": {
         "type": int,
-        "default": 480,
+        "metavar": "N",
         "help": "attention: side of the square that photos are resized to, in "
-        "pixels; 0 keeps their own size",
+        "pixels; 0 keeps their own size; else 480 for networks evaluated at 224 "
+        "pixels, in proportion for others",
     },
     "--keep-mass": {
         "type": float,

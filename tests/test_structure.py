@@ -36,6 +36,7 @@ RANKS = (
     },
     {
         "evaluate": "__init__ features splits store subject published page knn "
+        "patch_pass "
         "linear_scores linear_quick linear_svm linear_heads linear_photos "
         "linear_views linear_published linear "
         "patches object_boxes discovery_files discovery "
@@ -68,10 +69,9 @@ TENSORFLOW = {
     "dino_tf.evaluate.finetune_photos",
     "dino_tf.evaluate.finetune_step",
     "dino_tf.evaluate.patch_tokens",
-    "dino_tf.evaluate.last_block",
+    "dino_tf.evaluate.patch_pass",
     "dino_tf.evaluate.linear_heads",
     "dino_tf.evaluate.linear_views",
-    "dino_tf.evaluate.patches",
     "dino_tf.export",
     "dino_tf.formats",
 }

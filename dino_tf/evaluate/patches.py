@@ -1,19 +1,16 @@
 """Keys and attention of the patches of photos at their own size."""
 
-from collections import Counter, deque
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 
 import numpy as np
-import tensorflow as tf
 
+from dino_tf.evaluate.patch_pass import PatchPass
 from dino_tf.transforms.image import normalize, try_decode
 
-# Tracing takes as long as three batches run eagerly, or eight photos run one by one
-# (ViT-Ti/16, two cores).
-WORTH_A_TRACE, WORTH_ONE_FOR_ALL = 3, 8
 MOST_AT_ONCE = 16
 # So many numbers of attention, heads x N x N of each photo, at once: 128 MB.
 MOST_ATTENTION = 1 << 25
@@ -48,8 +45,7 @@ class PatchReader:
     """Forward passes over photos of any size; equal shapes go together.
 
     Photos keep their size. After normalisation zeros fill them up to whole patches,
-    on the right and below. A ViT with a table of positions is traced once for all
-    sizes; others need a trace for each, which pays only once it came up a few times.
+    on the right and below.
 
     Args:
         backbone: has `extract(images, names)`, `patch_size`, `num_prefix_tokens`.
@@ -62,22 +58,16 @@ class PatchReader:
     """
 
     def __init__(self, backbone, names, mean, std):
-        self.backbone, self.names, self.patch_size = (
-            backbone,
-            names,
-            backbone.patch_size,
-        )
+        self.backbone, self.patch_size = backbone, backbone.patch_size
         self._mean, self._std = mean, std
-        self._seen, self._compiled = Counter(), {}
-        self._any_size = None
+        self._forward = PatchPass(backbone, names)
 
     def photos(self, source, indices):
         """`Photo` of each index, not in order; unreadable ones without anything found.
 
         Photos wait for others of their grid until there are enough for a batch.
         """
-        if len(indices) >= WORTH_ONE_FOR_ALL and self._any_size is None:
-            self._any_size = self._one_for_all()
+        self._forward.expect(len(indices))
         waiting, count = {}, 0
         with ThreadPoolExecutor() as threads:
             for photo in ahead(threads, partial(_read, source), map(int, indices)):
@@ -106,53 +96,10 @@ class PatchReader:
         for image, photo in zip(images, photos, strict=True):
             height, width = photo.image.shape[:2]
             image[:height, :width] = normalize(photo.image, self._mean, self._std)
-        found = self._forward(images, grid)
+        found = self._forward(images)
         for place, photo in enumerate(photos):
             photo.found = {name: values[place] for name, values in found.items()}
         return photos
-
-    def _forward(self, images, grid):
-        found = {n: v.numpy() for n, v in self._pass_of(grid)(images).items()}
-        if "attention" in found:
-            maps = found["attention"]
-            found["attention"] = maps.reshape(*maps.shape[:2], *grid)
-        return found
-
-    def _pass_of(self, grid):
-        """Function from images (B, H, W, 3) of a grid to {name: tensor}."""
-        if self._any_size:
-            return self._any_size
-        self._seen[grid] += 1
-        if self._seen[grid] == WORTH_A_TRACE:
-            shape = (None, *(self.patch_size * side for side in grid), 3)
-            shape = tf.TensorSpec(shape, tf.float32)
-            self._compiled[grid] = tf.function(self._extract, input_signature=[shape])
-        return self._compiled.get(grid, self._extract)
-
-    def _one_for_all(self):
-        """The same for every grid, or None for networks that cannot be traced so."""
-        backbone = self.backbone
-        if not hasattr(backbone, "extract_from") or backbone.rope_periods is not None:
-            return None
-        tokens = tf.TensorSpec((None, None, backbone.embed_dim), tf.float32)
-
-        def rest(tokens):
-            return self._patches_alone(backbone.extract_from(tokens, list(self.names)))
-
-        rest = tf.function(rest, input_signature=[tokens])
-        return lambda images: rest(backbone.embed(images))
-
-    def _extract(self, images):
-        return self._patches_alone(self.backbone.extract(images, list(self.names)))
-
-    def _patches_alone(self, found):
-        """Without prefix tokens, and of the attention that of CLS alone."""
-        prefix = self.backbone.num_prefix_tokens
-        cut = {
-            "keys": lambda keys: keys[:, prefix:],
-            "attention": lambda attention: attention[:, :, 0, prefix:],
-        }
-        return {n: tf.cast(cut[n](v), tf.float32) for n, v in found.items()}
 
     def _most_at_once(self, grid):
         heads = getattr(self.backbone, "num_heads", 1)
@@ -172,28 +119,12 @@ def extension_of(data):
     return next((name for start, name in starts.items() if data.startswith(start)), "")
 
 
-def decode_exactly(data):
-    """uint8 array (H, W, 3) of an image file; None where it cannot be read.
-
-    JPEG files are decoded to the same pixels as by Pillow. TensorFlow's default is a
-    faster transform, a grey level off: one box in eight is then another.
-    """
-    if extension_of(data) != "jpg":
-        return try_decode(lambda: data)[0]
-    try:
-        with tf.device("CPU:0"):
-            image = tf.io.decode_jpeg(data, 3, dct_method="INTEGER_ACCURATE")
-    except tf.errors.OpError:
-        return None
-    return image.numpy()
-
-
 def _read(source, index):
     try:
         data = source.image_bytes(index)
     except OSError:
         return Photo(index, None)
-    return Photo(index, decode_exactly(data), extension_of(data))
+    return Photo(index, try_decode(lambda: data)[0], extension_of(data))
 
 
 def ahead(threads, function, items):

@@ -61,7 +61,7 @@ def run_task(
     subject,
     data,
     parts=None,
-    size=480,
+    size=None,
     keep_mass=0.6,
     objects=None,
     tau=0.2,
@@ -76,7 +76,8 @@ def run_task(
         subject: `Subject`.
         data: `Data`.
         parts: Names in `PARTS`; None takes all that network and data allow.
-        size: See `dino_tf.evaluate.segment_attention.evaluate_attention`.
+        size: See `dino_tf.evaluate.segment_attention.evaluate_attention`; None is its
+            `size_of`.
         keep_mass: See the same.
         objects: See the same.
         tau: See `dino_tf.evaluate.segment_saliency.evaluate_saliency`.

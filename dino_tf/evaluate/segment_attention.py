@@ -11,6 +11,7 @@ from dino_tf.evaluate.masked import (
     check_shapes,
     judged_source,
     kind_of_objects,
+    left_out,
     objects_of,
     read_photo,
     required_source,
@@ -25,12 +26,13 @@ from dino_tf.visualize.masks import object_tiles
 # To be raised when the same photos and weights give other numbers than before.
 VERSION = 1
 SHOWN = 8
+PUBLISHED_SIZE = 480
 
 
 def evaluate_attention(
     backbone,
     source,
-    size=480,
+    size=PUBLISHED_SIZE,
     keep_mass=0.6,
     objects=None,
     mean=IMAGENET_MEAN,
@@ -58,8 +60,8 @@ def evaluate_attention(
         "segment/jaccard_mean_attention" of the mean over the heads.
 
     Raises:
-        UserError: no photo has an object, a photo cannot be read or has a mask of
-            another shape, or a wrong option.
+        UserError: no photo that can be read has an object, or a mask has another
+            shape than its photo, or an option is wrong.
 
     Reference:
         Caron et al. 2021, arXiv 2104.14294, section 4.2.2 and figure 4;
@@ -77,9 +79,10 @@ def lacks(subject, data):
     return None if judged_source(data) else "photos with masks"
 
 
-def run_task(subject, data, size=480, keep_mass=0.6, objects=None, split=None):
+def run_task(subject, data, size=None, keep_mass=0.6, objects=None, split=None):
     """`evaluate_attention` as a part of the task; see `dino_tf.tasks.Task`."""
     source = required_source(data, split)
+    size = size_of(subject) if size is None else size
     kind = kind_of_objects(source, objects)
     depends = subject.depends(
         source, size=size, keep_mass=keep_mass, objects=kind, version=VERSION
@@ -101,14 +104,22 @@ def run_task(subject, data, size=480, keep_mass=0.6, objects=None, split=None):
     per_head = 100 * found["heads"].mean(axis=0)
     details = {
         "split": source.name,
+        "size": size,
         "objects": kind,
         "photos": len(found["index"]),
         "jaccard_per_head": [round(float(value), 3) for value in per_head],
     }
-    without, notes = len(source) - len(found["index"]), []
-    if without:
-        notes.append(f"attention: {without} photos of {source.name} show no object")
+    notes = left_out(source, found, "attention")
     return Outcome(summarise(found), details, write, notes)
+
+
+def size_of(subject):
+    """Side in pixels of the square at which a subject's attention is judged.
+
+    480 for networks evaluated at 224, as published; in proportion for others.
+    """
+    patch = subject.backbone.patch_size
+    return max(round(subject.size * PUBLISHED_SIZE / 224 / patch), 1) * patch
 
 
 def summarise(found):
@@ -163,13 +174,17 @@ def _judge(subject, source, size, keep_mass, kind):
     """{"index", "best", "mean", "heads"} of all photos that show an object."""
     block = LastBlock(subject.backbone, subject.mean, subject.std)
     bar = subject.progress(len(source), f"attention over {source.name}")
-    found = {"index": [], "best": [], "mean": [], "heads": []}
+    names = ("index", "best", "mean", "heads", "unread")
+    found = {name: [] for name in names}
     for index in range(len(source)):
         bar.add(1)
         objects = objects_of(source, index, kind)
         if objects is None:
             continue
         image = read_photo(source, index)
+        if image is None:
+            found["unread"].append(index)
+            continue
         check_shapes(image, objects, source.id(index))
         maps, seen = attention_over(block, image, objects, size)
         shares = jaccard(maps, seen, keep_mass)
@@ -183,7 +198,10 @@ def _judge(subject, source, size, keep_mass, kind):
         raise UserError(
             f"no photo of {source.name!r} shows an object; allowed: masks with objects"
         )
-    return {name: np.array(values) for name, values in found.items()}
+    return {
+        name: np.array(values, np.int64 if name in ("index", "unread") else None)
+        for name, values in found.items()
+    }
 
 
 def _tiles(subject, source, index, size, keep_mass, kind):

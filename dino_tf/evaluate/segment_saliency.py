@@ -18,6 +18,7 @@ from dino_tf.evaluate.last_block import LastBlock
 from dino_tf.evaluate.masked import (
     check_shapes,
     judged_source,
+    left_out,
     objects_of,
     read_photo,
     required_source,
@@ -61,8 +62,8 @@ def evaluate_saliency(
         with `bilateral` the same with "_bilateral" at the end.
 
     Raises:
-        UserError: no photo has an object, a photo cannot be read or has a mask of
-            another shape.
+        UserError: no photo that can be read has an object, or a mask has another
+            shape than its photo.
 
     Reference:
         Wang et al. 2022, arXiv 2202.11539, section 4.2; YangtaoWANG95/TokenCut,
@@ -95,7 +96,7 @@ def run_task(subject, data, tau=0.2, bilateral=False, split=None):
         columns = {
             name: values
             for name, values in found.items()
-            if values.ndim == 1 and name != "index"
+            if values.ndim == 1 and name not in ("index", "unread")
         }
         table = folder / "saliency.csv"
         return [
@@ -104,9 +105,7 @@ def run_task(subject, data, tau=0.2, bilateral=False, split=None):
         ]
 
     details = {"split": source.name, "photos": len(found["index"])}
-    without, notes = len(source) - len(found["index"]), []
-    if without:
-        notes.append(f"saliency: {without} photos of {source.name} show no object")
+    notes = left_out(source, found, "saliency")
     return Outcome(summarise(found), details, write, notes)
 
 
@@ -197,13 +196,16 @@ def _judge(subject, source, tau, bilateral):
     """{"index", "f", "iou", "accuracy", ...} of all photos that show an object."""
     block = LastBlock(subject.backbone, subject.mean, subject.std)
     bar = subject.progress(len(source), f"TokenCut over {source.name}")
-    found = {}
+    found, unread = {}, []
     for index in range(len(source)):
         bar.add(1)
         truth = objects_of(source, index, "class")
         if truth is None:
             continue
         image = read_photo(source, index)
+        if image is None:
+            unread.append(index)
+            continue
         check_shapes(image, truth, source.id(index))
         maps = saliency_maps(block, image, truth.shape, tau, bilateral)
         numbers = {"index": index}
@@ -216,7 +218,8 @@ def _judge(subject, source, tau, bilateral):
         raise UserError(
             f"no photo of {source.name!r} shows an object; allowed: masks with objects"
         )
-    return {name: np.array(values) for name, values in found.items()}
+    found = {name: np.array(values) for name, values in found.items()}
+    return {**found, "unread": np.array(unread, np.int64)}
 
 
 def _tiles(block, source, index, tau, bilateral):

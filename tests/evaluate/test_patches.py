@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from dino_tf.datasets.arrays import ArraySource
-from dino_tf.evaluate import patches
-from dino_tf.evaluate.patches import PatchReader, ahead, decode_exactly, extension_of
+from dino_tf.evaluate import patch_pass, patches
+from dino_tf.evaluate.patches import PatchReader, ahead, extension_of
 from dino_tf.models.vit import VisionTransformer
-from dino_tf.transforms.image import normalize
+from dino_tf.transforms.image import decode, normalize
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.2, 0.3)
 SIZES = [(20, 33)] * 4 + [(32, 16), (5, 6), (20, 40)] * 2
@@ -36,7 +36,7 @@ def one_by_one(backbone, source):
     for index, (height, width) in enumerate(SIZES):
         grid = -(-height // 8), -(-width // 8)
         image = np.zeros((1, 8 * grid[0], 8 * grid[1], 3), np.float32)
-        pixels = decode_exactly(source.image_bytes(index))
+        pixels = decode(source.image_bytes(index))
         image[0, :height, :width] = normalize(pixels, MEAN, STD)
         results = backbone.extract(image, ["keys", "attention"])
         prefix = backbone.num_prefix_tokens
@@ -52,8 +52,8 @@ def test_photos_together_get_what_they_get_alone(
 ):
     if arguments.pop("rope", False):
         arguments["rope_periods"] = (1.0, 10.0, 100.0)
-    monkeypatch.setattr(patches, "WORTH_A_TRACE", 1 if traced else 99)
-    monkeypatch.setattr(patches, "WORTH_ONE_FOR_ALL", 1 if traced else 99)
+    monkeypatch.setattr(patch_pass, "WORTH_A_TRACE", 1 if traced else 99)
+    monkeypatch.setattr(patch_pass, "WORTH_ONE_FOR_ALL", 1 if traced else 99)
     monkeypatch.setattr(patches, "MOST_AT_ONCE", 3)
     backbone = vit(**arguments)
     expected = one_by_one(backbone, source)
@@ -75,7 +75,7 @@ def test_one_trace_serves_all_sizes(monkeypatch, source):
     monkeypatch.setattr(
         backbone, "extract_from", lambda *a: passes.append(1) or plain(*a)
     )
-    monkeypatch.setattr(patches, "WORTH_ONE_FOR_ALL", 1)
+    monkeypatch.setattr(patch_pass, "WORTH_ONE_FOR_ALL", 1)
     reader = PatchReader(backbone, ("keys",), MEAN, STD)
     assert len(list(reader.photos(source, range(len(SIZES))))) == len(SIZES)
     assert len(passes) == 1
@@ -97,19 +97,6 @@ def test_large_photos_go_alone(monkeypatch, source):
     monkeypatch.setattr(patches, "MOST_ATTENTION", 2 * 15**2 * 2)
     assert reader._most_at_once((3, 5)) == 2
     assert reader._most_at_once((30, 50)) == 1
-
-
-def test_jpeg_files_give_the_pixels_of_pillow():
-    rng = np.random.default_rng(0)
-    blocks = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
-    image = Image.fromarray(blocks).resize((64, 48), Image.Resampling.BICUBIC)
-    for quality in (40, 75, 95):
-        file = io.BytesIO()
-        image.save(file, "JPEG", quality=quality)
-        pillow = np.asarray(Image.open(file).convert("RGB"))
-        np.testing.assert_array_equal(decode_exactly(file.getvalue()), pillow)
-    assert decode_exactly(file.getvalue()[:200]) is None
-    assert decode_exactly(b"text") is None
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Jaccard of attention on photos with one bright square; see `conftest.squares`."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -76,6 +78,7 @@ def test_a_second_run_costs_no_pass(brightness, squares, tmp_path, monkeypatch):
     )
     assert first.details == {
         "split": "squares",
+        "size": 0,
         "objects": "instance",
         "photos": 2,
         "jaccard_per_head": [75.0, 6.25],
@@ -83,6 +86,27 @@ def test_a_second_run_costs_no_pass(brightness, squares, tmp_path, monkeypatch):
     assert first.notes == ["attention: 2 photos of squares show no object"]
     other = segment_attention.run_task(subject, data, 0, 1.0, split="train")
     assert other.numbers == numbers(62.5, 50, 20)
+
+
+def test_photos_that_cannot_be_read_are_named(brightness, squares):
+    source = squares.subset(range(len(squares)))
+    bad = next(i for i in range(4) if (source.objects(i) == 1).any())
+    readable = source.image_bytes
+    source.image_bytes = lambda i: b"no picture" if i == bad else readable(i)
+    outcome = segment_attention.run_task(
+        Subject(brightness, **HALF), Data.of(source, source), 0, 1.0
+    )
+    assert outcome.details["photos"] == 1
+    (note,) = [n for n in outcome.notes if "cannot be read" in n]
+    assert note == f"attention: 1 photos cannot be read: {source.id(bad)}"
+
+
+@pytest.mark.parametrize(
+    ("evaluated", "patch", "side"), [(224, 16, 480), (112, 16, 240), (32, 4, 68)]
+)
+def test_size_is_in_proportion_to_that_of_the_network(evaluated, patch, side):
+    network = SimpleNamespace(patch_size=patch)
+    assert segment_attention.size_of(Subject(network, size=evaluated)) == side
 
 
 def test_files(brightness, squares, tmp_path):

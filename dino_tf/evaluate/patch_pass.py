@@ -1,0 +1,87 @@
+"""What the last block makes of the patches of images of any size."""
+
+from collections import Counter
+
+import tensorflow as tf
+
+# Tracing takes as long as three batches run eagerly, or eight photos run one by one
+# (ViT-Ti/16, two cores).
+WORTH_A_TRACE, WORTH_ONE_FOR_ALL = 3, 8
+
+
+class PatchPass:
+    """Forward passes that give keys and attention of the patches alone.
+
+    A ViT with a table of positions is traced once for all sizes, as soon as many
+    photos are expected; others need a trace for each size, which pays only once it
+    came up a few times.
+
+    Args:
+        backbone: has `extract(images, names)`, `patch_size`, `num_prefix_tokens`.
+        names: of "keys" and "attention".
+    """
+
+    def __init__(self, backbone, names):
+        self.backbone, self.names = backbone, tuple(names)
+        self._seen, self._compiled = Counter(), {}
+        self._any_size = None
+
+    def expect(self, count):
+        """Tells that `count` photos, of whatever sizes, are about to come."""
+        if count >= WORTH_ONE_FOR_ALL and self._any_size is None:
+            self._any_size = self._one_for_all()
+
+    def __call__(self, images):
+        """Results without prefix tokens.
+
+        Args:
+            images: float32 (B, H, W, 3), normalised; the patch divides H and W.
+
+        Returns:
+            {"keys": float32 (B, h * w, D), "attention": float32 (B, heads, h, w), that
+            of CLS}, those asked for, as NumPy arrays.
+        """
+        images = tf.convert_to_tensor(images, tf.float32)
+        shape = tuple(images.shape[1:])
+        found = {n: v.numpy() for n, v in self._pass_of(shape)(images).items()}
+        if "attention" in found:
+            maps, patch = found["attention"], self.backbone.patch_size
+            grid = (shape[0] // patch, shape[1] // patch)
+            found["attention"] = maps.reshape(*maps.shape[:2], *grid)
+        return found
+
+    def _pass_of(self, shape):
+        if self._any_size:
+            return self._any_size
+        self._seen[shape] += 1
+        if self._seen[shape] == WORTH_A_TRACE:
+            signature = [tf.TensorSpec((None, *shape), tf.float32)]
+            self._compiled[shape] = tf.function(
+                self._extract, input_signature=signature
+            )
+        return self._compiled.get(shape, self._extract)
+
+    def _one_for_all(self):
+        """The same for every size, or None for networks that cannot be traced so."""
+        backbone = self.backbone
+        if not hasattr(backbone, "extract_from") or backbone.rope_periods is not None:
+            return None
+        tokens = tf.TensorSpec((None, None, backbone.embed_dim), tf.float32)
+
+        def rest(tokens):
+            return self._patches_alone(backbone.extract_from(tokens, list(self.names)))
+
+        rest = tf.function(rest, input_signature=[tokens])
+        return lambda images: rest(backbone.embed(images))
+
+    def _extract(self, images):
+        return self._patches_alone(self.backbone.extract(images, list(self.names)))
+
+    def _patches_alone(self, found):
+        """Without prefix tokens, and of the attention that of CLS alone."""
+        prefix = self.backbone.num_prefix_tokens
+        cut = {
+            "keys": lambda keys: keys[:, prefix:],
+            "attention": lambda attention: attention[:, :, 0, prefix:],
+        }
+        return {n: tf.cast(cut[n](v), tf.float32) for n, v in found.items()}
