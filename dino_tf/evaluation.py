@@ -71,6 +71,8 @@ def evaluate_weights(
     if untrained and not str(weights).startswith("random:"):
         subjects["untrained"] = untrained_like(subjects["ours"], photos.train)
     result = _facts(task, weights, data, photos, subjects["ours"])
+    for line in photos.notes:
+        say(line)
     for name, one in chosen.items():
         folder = file.with_suffix("") / (name if task == "all" else "")
         try:
@@ -191,6 +193,7 @@ def _facts(task, weights, data, photos, subject):
         "network": subject.fingerprint,
         "data": data,
         "photos": counts,
+        "notes": photos.notes,
         "versions": {"keras": keras.__version__},
         "metrics": {},
         "untrained": {},

@@ -177,6 +177,34 @@ def test_a_second_evaluation_takes_the_kept_features(weights, tmp_path, monkeypa
     assert first["tasks"]["knn"]["numbers"] == second["tasks"]["knn"]["numbers"]
 
 
+def test_which_photos_are_judged_is_told(weights, tmp_path):
+    import shutil
+
+    from dino_tf.datasets.scenes import Scenes
+
+    source = Scenes(count=20, size=32)
+    for split, names in (("train", "ab"), ("test", "bc")):
+        for i in range(20):
+            folder = tmp_path / "photos" / split / names[i % 2]
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{i}.bmp").write_bytes(source.image_bytes(i))
+    said = []
+    quiet = {"cache": None, "untrained": False, "say": said.append}
+    spec = f"folder:{tmp_path / 'photos'}"
+    options = {"k": [3], "size": 16}
+    evaluate_weights("knn", weights, spec, tmp_path / "a.json", options, **quiet)
+    assert "every fifth" not in "".join(said)
+    shutil.rmtree(tmp_path / "photos" / "test")
+    result = evaluate_weights(
+        "knn", weights, spec, tmp_path / "b.json", options, **quiet
+    )
+    (note,) = result["notes"]
+    assert note in said and note.endswith(
+        "every fifth training photo is judged by the others"
+    )
+    assert "every fifth" in (tmp_path / "b.html").read_text()
+
+
 def test_untrained_is_the_same_for_equal_seeds_and_no_copy(weights):
     from dino_tf.evaluate.subject import Subject
     from dino_tf.models.loading import load_backbone

@@ -42,7 +42,7 @@ def page(result, folder):
         f"<title>{_safe(title)}</title><style>{STYLE}</style></head><body>\n"
         f"<h1>{_safe(title)}</h1>\n<p class='facts'>Photos: {_safe(counts)}. Network "
         f"<code>{_safe(result['network'][:12])}</code>.</p>\n"
-        + "\n".join(parts)
+        + "\n".join([*_list("notes", "Notes", result["notes"]), *parts])
         + "\n</body></html>\n"
     )
 

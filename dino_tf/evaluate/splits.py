@@ -16,13 +16,23 @@ def labelled_split(source, test_source):
     """
     if len(source.class_names) < 2 or not has_labels(source):
         return None
-    classes = tuple(source.class_names)
-    same = test_source is not None and tuple(test_source.class_names) == classes
-    if same and has_labels(test_source):
+    if why_held_out(source, test_source) is None:
         return source, test_source
     judged = set(range(0, len(source), 5))
     voters = [i for i in range(len(source)) if i not in judged]
     return (source.subset(voters), source.subset(sorted(judged))) if voters else None
+
+
+def why_held_out(source, test_source):
+    """Why `labelled_split` judges training photos; None where it need not."""
+    every = "every fifth training photo is judged by the others"
+    if test_source is None:
+        return f"{source.name} has no test split: {every}"
+    if tuple(test_source.class_names) != tuple(source.class_names):
+        return f"{test_source.name} has other classes than {source.name}: {every}"
+    if not has_labels(test_source):
+        return f"{test_source.name} has no labels: {every}"
+    return None
 
 
 def has_labels(source):

@@ -10,7 +10,7 @@ import numpy as np
 
 from dino_tf.errors import UserError
 from dino_tf.evaluate.features import extract_summaries, summaries_of
-from dino_tf.evaluate.splits import labelled_split
+from dino_tf.evaluate.splits import labelled_split, why_held_out
 from dino_tf.evaluate.store import Store
 from dino_tf.pipeline import evaluation_dataset
 from dino_tf.transforms.image import IMAGENET_MEAN, IMAGENET_STD
@@ -117,11 +117,14 @@ class Data:
         spec: The SPEC, for people and file names.
         opened: Function of a split's name that returns a `Source`, None where there
             is no test split; see `open_source`.
+
+    Attributes:
+        notes: Lines for a person on which photos are judged.
     """
 
     def __init__(self, spec, opened):
         self.spec = spec
-        self._open, self._splits = opened, {}
+        self._open, self._splits, self.notes = opened, {}, []
 
     @classmethod
     def of(cls, train, test=None, spec=None):
@@ -145,8 +148,15 @@ class Data:
         return self.split("test")
 
     def labelled(self):
-        """`labelled_split` of the two splits: (teaching, judged), or None."""
-        return labelled_split(self.train, self.test)
+        """`labelled_split` of the two splits: (teaching, judged), or None.
+
+        `notes` tells where training photos are judged.
+        """
+        pair = labelled_split(self.train, self.test)
+        why = why_held_out(self.train, self.test)
+        if pair and why and why not in self.notes:
+            self.notes.append(why)
+        return pair
 
 
 @dataclasses.dataclass

@@ -19,6 +19,7 @@ RESULT = {
     "weights": "runs/<script>alert(1)</script>",
     "data": "folder:a&b",
     "photos": {"train": 1200},
+    "notes": ["a & b have other classes"],
     "network": "0123456789abcdef",
     "tasks": {"knn": TASK, "other": {"failed": "no <masks>"}},
 }
@@ -26,7 +27,16 @@ RESULT = {
 
 def test_page_shows_numbers_figures_notes_and_pictures():
     text = page(RESULT, "eval")
-    for words in ("50.0", "9.0", "–", "74.5", "table 2", "1,200 train", "1.5 s"):
+    for words in (
+        "50.0",
+        "9.0",
+        "–",
+        "74.5",
+        "table 2",
+        "1,200 train",
+        "1.5 s",
+        "a &amp; b have",
+    ):
         assert words in text, words
     assert "src='knn/sheet &lt;1&gt;.png'" in text
     assert "boxes.json" not in text
