@@ -17,8 +17,9 @@ WORTH_A_TRACE, WORTH_ONE_FOR_ALL = 3, 8
 MOST_AT_ONCE = 16
 # So many numbers of attention, heads x N x N of each photo, at once: 128 MB.
 MOST_ATTENTION = 1 << 25
-# Photos read ahead, and decoded ones that wait for others of their shape.
-AHEAD, WAITING = 32, 96
+# Photos read ahead, decoded ones that wait for others of their shape, and batches in
+# the network.
+AHEAD, WAITING, AT_ONCE = 32, 96, 2
 
 
 @dataclass
@@ -78,27 +79,35 @@ class PatchReader:
         """
         if len(indices) >= WORTH_ONE_FOR_ALL and self._any_size is None:
             self._any_size = self._one_for_all()
+        with ThreadPoolExecutor() as readers, ThreadPoolExecutor(AT_ONCE) as passes:
+            read = ahead(readers, partial(_read, source), map(int, indices), AHEAD)
+            # While one batch computes, another is put together.
+            for batch in ahead(passes, self.extract, self._batches(read), AT_ONCE):
+                yield from batch
+
+    def _batches(self, photos):
+        """Lists of photos of one grid; unreadable ones come alone."""
         waiting, count = {}, 0
-        with ThreadPoolExecutor() as threads:
-            for photo in ahead(threads, partial(_read, source), map(int, indices)):
-                if photo.image is None:
-                    yield photo
+        for photo in photos:
+            if photo.image is None:
+                yield [photo]
+                continue
+            grid = photo.grid(self.patch_size)
+            waiting.setdefault(grid, []).append(photo)
+            count += 1
+            if len(waiting[grid]) < self._most_at_once(grid):
+                if count < WAITING:
                     continue
-                grid = photo.grid(self.patch_size)
-                waiting.setdefault(grid, []).append(photo)
-                count += 1
-                if len(waiting[grid]) < self._most_at_once(grid):
-                    if count < WAITING:
-                        continue
-                    grid = max(waiting, key=lambda shape: len(waiting[shape]))
-                batch = waiting.pop(grid)
-                count -= len(batch)
-                yield from self.extract(batch)
-            for batch in waiting.values():
-                yield from self.extract(batch)
+                grid = max(waiting, key=lambda shape: len(waiting[shape]))
+            batch = waiting.pop(grid)
+            count -= len(batch)
+            yield batch
+        yield from waiting.values()
 
     def extract(self, photos):
-        """The same photos, of one grid, with `found` filled in."""
+        """The same photos, of one grid, with `found` filled in if they were read."""
+        if photos[0].image is None:
+            return photos
         patch, grid = self.patch_size, photos[0].grid(self.patch_size)
         images = np.zeros(
             (len(photos), grid[0] * patch, grid[1] * patch, 3), np.float32
@@ -126,7 +135,7 @@ class PatchReader:
         if self._seen[grid] == WORTH_A_TRACE:
             shape = (None, *(self.patch_size * side for side in grid), 3)
             shape = tf.TensorSpec(shape, tf.float32)
-            self._compiled[grid] = tf.function(self._extract, input_signature=[shape])
+            self._compiled[grid] = _traced(self._extract, shape)
         return self._compiled.get(grid, self._extract)
 
     def _one_for_all(self):
@@ -139,7 +148,7 @@ class PatchReader:
         def rest(tokens):
             return self._patches_alone(backbone.extract_from(tokens, list(self.names)))
 
-        rest = tf.function(rest, input_signature=[tokens])
+        rest = _traced(rest, tokens)
         return lambda images: rest(backbone.embed(images))
 
     def _extract(self, images):
@@ -196,10 +205,15 @@ def _read(source, index):
     return Photo(index, decode_exactly(data), extension_of(data))
 
 
-def ahead(threads, function, items):
-    """`function` of each item, in order; `AHEAD` of them are worked on meanwhile."""
+def ahead(threads, function, items, count=AHEAD):
+    """`function` of each item, in order; `count` of them are worked on meanwhile."""
     items = iter(items)
-    pending = deque(threads.submit(function, item) for item in islice(items, AHEAD))
+    pending = deque(threads.submit(function, item) for item in islice(items, count))
     while pending:
         yield pending.popleft().result()
         pending.extend(threads.submit(function, item) for item in islice(items, 1))
+
+
+def _traced(function, argument):
+    # Nothing in a network here branches on values, and autograph takes its time.
+    return tf.function(function, input_signature=[argument], autograph=False)
