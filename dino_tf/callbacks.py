@@ -199,6 +199,7 @@ class EvaluateEvery(keras.callbacks.Callback):
             data = (data,)
         self.data = data if isinstance(data, Data) else Data.of(*data)
         self.every, self.pixels = every, (mean, std, size)
+        self.subject = None
 
     def on_train_begin(self, logs=None):
         for name in self.tasks:
@@ -218,4 +219,8 @@ class EvaluateEvery(keras.callbacks.Callback):
     def _subject(self):
         """The teacher of a `DINO`, else the model itself; as it is now."""
         backbone = getattr(self.model, "teacher_backbone", self.model)
-        return Subject(backbone, *self.pixels)
+        # One for all epochs, so that its forward pass is traced once; it keeps nothing
+        # that depends on the weights.
+        if self.subject is None or self.subject.backbone is not backbone:
+            self.subject = Subject(backbone, *self.pixels)
+        return self.subject

@@ -65,14 +65,12 @@ def evaluate_weights(
     chosen = {task: find_task(task)} if task != "all" else TASKS
     options = check_options(task, options or {})
     file = _new_file(out, weights, task, data)
-    subjects = _subjects(weights, num_heads, part, cache)
+    subjects = {"ours": _subject_of(weights, num_heads, part, cache)}
     photos = Data(data, lambda split: open_source(data, split))
     chosen = _possible(chosen, subjects["ours"], photos, say)
     if untrained and not str(weights).startswith("random:"):
         subjects["untrained"] = untrained_like(subjects["ours"], photos.train)
     result = _facts(task, weights, data, photos, subjects["ours"])
-    for line in photos.notes:
-        say(line)
     for name, one in chosen.items():
         folder = file.with_suffix("") / (name if task == "all" else "")
         try:
@@ -128,18 +126,31 @@ class Bar:
             sys.stderr.flush()
 
 
-def _subjects(weights, num_heads, part, cache):
-    """{"ours": `Subject` of the weights}."""
-    backbone = load_backbone(weights, num_heads, part)
+def in_float32(backbone):
+    """The same network, computing in float32, the same on every machine."""
+    if backbone.dtype_policy.name == "float32":
+        return backbone
+    exact = type(backbone).from_config({**backbone.get_config(), "dtype": "float32"})
+    if not exact.built:
+        exact.build(None)
+    exact.set_weights(backbone.get_weights())
+    return exact
+
+
+def _subject_of(weights, num_heads, part, cache):
+    """`Subject` of the weights."""
+    backbone = in_float32(load_backbone(weights, num_heads, part))
     size = evaluation_size(weights, backbone)
     mean, std = pixel_statistics(weights)
-    return {"ours": Subject(backbone, mean, std, size, Store(cache), Bar)}
+    return Subject(backbone, mean, std, size, Store(cache), Bar)
 
 
 def _possible(chosen, subject, data, say):
     """The tasks that network and data allow; UserError when none is left."""
     lacking = {name: task.load().lacks(subject, data) for name, task in chosen.items()}
     left = {name: task for name, task in chosen.items() if not lacking[name]}
+    for line in data.notes:
+        say(line)
     for name, words in lacking.items():
         if words and len(chosen) > 1:
             say(f"left out: {name}, which needs {words}")

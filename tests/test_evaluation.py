@@ -215,6 +215,25 @@ def test_untrained_is_the_same_for_equal_seeds_and_no_copy(weights):
     assert one.fingerprint == two.fingerprint != subject.fingerprint
 
 
+def test_half_precision_is_evaluated_in_full(weights, tmp_path):
+    import keras
+
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        half = VisionTransformer(**SIZES)
+        half.build(None)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    exact = evaluation.in_float32(half)
+    assert {layer.dtype_policy.name for layer in exact._flatten_layers()} == {"float32"}
+    images = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype(np.float32)
+    plain = VisionTransformer(**SIZES)
+    plain.build(None)
+    plain.set_weights(half.get_weights())
+    np.testing.assert_array_equal(exact(images), plain(images))
+    assert evaluation.in_float32(plain) is plain
+
+
 def test_untrained_batch_norms_have_seen_photos(tiny_application):
     from dino_tf.evaluate.subject import Subject
     from dino_tf.models.backbones import create_backbone

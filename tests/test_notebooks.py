@@ -7,7 +7,12 @@ import nbformat
 import pytest
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
-NAMES = ["look_at_attention", "start_from_weights", "train_with_fit"]
+NAMES = [
+    "how_good_are_the_features",
+    "look_at_attention",
+    "start_from_weights",
+    "train_with_fit",
+]
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +62,7 @@ def test_notebook_runs(name, tmp_path, monkeypatch):
     assert not [out for out in outputs if out.output_type == "error"]
     assert any("image/png" in out.get("data", {}) for out in outputs)
     made = {
+        "how_good_are_the_features": "discover/lost.json",
         "train_with_fit": "backbone.keras",
         "look_at_attention": "attention",
         "start_from_weights": "from-weights/summary.json",

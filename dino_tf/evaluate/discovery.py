@@ -149,16 +149,14 @@ def boxes_by_name(found, head=0):
         found: of `find_boxes`.
         head: column of `choose_head`.
     """
-    boxes = {}
+    columns = {}
     for method, arrays in found.items():
-        columns = arrays["boxes"]
-        boxes[method] = columns[:, head if method == "attention" else 0]
-        if method == "tokencut" and columns.shape[1] > 1:
-            boxes["tokencut_refined"] = columns[:, 1]
-    places = next(iter(found.values()))["index"]
+        columns[method] = arrays, head if method == "attention" else 0
+        if method == "tokencut" and arrays["boxes"].shape[1] > 1:
+            columns["tokencut_refined"] = arrays, 1
     return {
-        name: dict(zip(places.tolist(), rows, strict=True))
-        for name, rows in boxes.items()
+        name: dict(zip(a["index"].tolist(), a["boxes"][:, column], strict=True))
+        for name, (a, column) in columns.items()
     }
 
 
@@ -235,5 +233,6 @@ def _unreadable(source, readable, notes):
     names = [source.id(i) for i in range(len(source)) if i not in there]
     if names:
         shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-        notes.append(f"{len(names)} photos cannot be read, left out: {shown}")
+        count = f"{len(names)} photo{'s' if len(names) > 1 else ''}"
+        notes.append(f"{count} cannot be read, left out: {shown}")
     return names

@@ -23,7 +23,7 @@ def summaries_of(backbone):
     return {"cls": width, "blocks": blocks * width, "mean_patch": width}
 
 
-def extract_summaries(backbone, dataset, names=("cls",), advance=None):
+def extract_summaries(backbone, dataset, names=("cls",), advance=None, forward=None):
     """Features of every photo of a dataset, several kinds from one pass.
 
     The forward pass is traced once: a smaller last batch is filled up with empty
@@ -35,6 +35,8 @@ def extract_summaries(backbone, dataset, names=("cls",), advance=None):
             larger than the first; see `dino_tf.pipeline.evaluation_dataset`.
         names: of `summaries_of`.
         advance: function of the number of photos done since its last call.
+        forward: `compiled_summarizer` of the same backbone and names, where a pass is
+            not the first; None compiles one.
 
     Returns:
         Dictionary from each name to float32 (N, ...), as the network gives them, and
@@ -43,7 +45,7 @@ def extract_summaries(backbone, dataset, names=("cls",), advance=None):
     Raises:
         UserError: the dataset is empty.
     """
-    forward = tf.function(summarizer(backbone, tuple(names)))
+    forward = forward or compiled_summarizer(backbone, tuple(names))
     parts, full = {name: [] for name in (*names, "index")}, 0
     for batch in dataset:
         images, count = batch["image"], len(batch["index"])
@@ -82,6 +84,11 @@ def normalize(features):
     # Without the array of squares, which would be as large as the features.
     lengths = np.sqrt(np.einsum("nd,nd->n", features, features))
     return features / np.maximum(lengths, 1e-12)[:, None]
+
+
+def compiled_summarizer(backbone, names):
+    """`summarizer` as a compiled function, to be used for several passes."""
+    return tf.function(summarizer(backbone, names), autograph=False)
 
 
 def summarizer(backbone, names):

@@ -27,10 +27,10 @@ def find_boxes(subject, source, methods, k=100, tau=0.2, bilateral=False, indice
     Args:
         subject: `Subject`, the network.
         source: photos, with boxes or without.
-        methods: see `dino_tf.evaluate.discovery`.
-        k: as there.
-        tau: as there.
-        bilateral: as there.
+        methods: of `METHODS`.
+        k: see `boxes_of`.
+        tau: see `boxes_of`.
+        bilateral: see `boxes_of`.
         indices: places in the source; None takes all.
 
     Returns:
@@ -47,6 +47,11 @@ def find_boxes(subject, source, methods, k=100, tau=0.2, bilateral=False, indice
     settings = {"lost": {"k": k}, "tokencut": {"tau": tau, "bilateral": bilateral}}
     order = [method for method in NEEDS if method in methods]
     chosen = range(len(source)) if indices is None else indices
+    common = {"boxes": BOXES_VERSION}
+    if indices is not None:
+        common["indices"] = list(map(int, chosen))
+    if subject.store.folder is not None:
+        common = subject.depends(source, **common)
     done = {}
 
     def compute(left):
@@ -58,14 +63,9 @@ def find_boxes(subject, source, methods, k=100, tau=0.2, bilateral=False, indice
 
     kept = {}
     for place, method in enumerate(order):
-        depends = {"boxes": BOXES_VERSION, **settings.get(method, {})}
-        if indices is not None:
-            depends["indices"] = list(map(int, chosen))
-        if subject.store.folder is not None:
-            depends = subject.depends(source, **depends)
-        kept[method] = subject.store.arrays(
-            f"discover-{method}", depends, partial(compute, order[place:])
-        )
+        depends = common | settings.get(method, {})
+        compute_it = partial(compute, order[place:])
+        kept[method] = subject.store.arrays(f"discover-{method}", depends, compute_it)
     return {method: kept[method] for method in METHODS if method in kept}
 
 
@@ -76,9 +76,9 @@ def boxes_of(photo, patch_size, method, k=100, tau=0.2, bilateral=False):
         photo: `dino_tf.evaluate.patches.Photo` with what the method needs.
         patch_size: pixels along a patch's side.
         method: of `METHODS`.
-        k: as there.
-        tau: as there.
-        bilateral: as there.
+        k: patches that may join the seed of LOST.
+        tau: cosine above which TokenCut joins patches.
+        bilateral: whether TokenCut's box is followed by the refined one.
 
     Returns:
         List of int64 (4,), as many as `find_boxes` says. Those by attention may reach

@@ -55,10 +55,8 @@ class PatchPass:
             return self._any_size
         self._seen[shape] += 1
         if self._seen[shape] == WORTH_A_TRACE:
-            signature = [tf.TensorSpec((None, *shape), tf.float32)]
-            self._compiled[shape] = tf.function(
-                self._extract, input_signature=signature
-            )
+            signature = tf.TensorSpec((None, *shape), tf.float32)
+            self._compiled[shape] = _traced(self._extract, signature)
         return self._compiled.get(shape, self._extract)
 
     def _one_for_all(self):
@@ -71,7 +69,7 @@ class PatchPass:
         def rest(tokens):
             return self._patches_alone(backbone.extract_from(tokens, list(self.names)))
 
-        rest = tf.function(rest, input_signature=[tokens])
+        rest = _traced(rest, tokens)
         return lambda images: rest(backbone.embed(images))
 
     def _extract(self, images):
@@ -85,3 +83,8 @@ class PatchPass:
             "attention": lambda attention: attention[:, :, 0, prefix:],
         }
         return {n: tf.cast(cut[n](v), tf.float32) for n, v in found.items()}
+
+
+def _traced(function, signature):
+    # Nothing in a network here branches on values, and autograph takes its time.
+    return tf.function(function, input_signature=[signature], autograph=False)

@@ -14,8 +14,9 @@ from dino_tf.transforms.image import normalize, try_decode
 MOST_AT_ONCE = 16
 # So many numbers of attention, heads x N x N of each photo, at once: 128 MB.
 MOST_ATTENTION = 1 << 25
-# Photos read ahead, and decoded ones that wait for others of their shape.
-AHEAD, WAITING = 32, 96
+# Photos read ahead, decoded ones that wait for others of their shape, and batches in
+# the network.
+AHEAD, WAITING, AT_ONCE = 32, 96, 2
 
 
 @dataclass
@@ -68,27 +69,35 @@ class PatchReader:
         Photos wait for others of their grid until there are enough for a batch.
         """
         self._forward.expect(len(indices))
+        with ThreadPoolExecutor() as readers, ThreadPoolExecutor(AT_ONCE) as passes:
+            read = ahead(readers, partial(_read, source), map(int, indices), AHEAD)
+            # While one batch computes, another is put together.
+            for batch in ahead(passes, self.extract, self._batches(read), AT_ONCE):
+                yield from batch
+
+    def _batches(self, photos):
+        """Lists of photos of one grid; unreadable ones come alone."""
         waiting, count = {}, 0
-        with ThreadPoolExecutor() as threads:
-            for photo in ahead(threads, partial(_read, source), map(int, indices)):
-                if photo.image is None:
-                    yield photo
+        for photo in photos:
+            if photo.image is None:
+                yield [photo]
+                continue
+            grid = photo.grid(self.patch_size)
+            waiting.setdefault(grid, []).append(photo)
+            count += 1
+            if len(waiting[grid]) < self._most_at_once(grid):
+                if count < WAITING:
                     continue
-                grid = photo.grid(self.patch_size)
-                waiting.setdefault(grid, []).append(photo)
-                count += 1
-                if len(waiting[grid]) < self._most_at_once(grid):
-                    if count < WAITING:
-                        continue
-                    grid = max(waiting, key=lambda shape: len(waiting[shape]))
-                batch = waiting.pop(grid)
-                count -= len(batch)
-                yield from self.extract(batch)
-            for batch in waiting.values():
-                yield from self.extract(batch)
+                grid = max(waiting, key=lambda shape: len(waiting[shape]))
+            batch = waiting.pop(grid)
+            count -= len(batch)
+            yield batch
+        yield from waiting.values()
 
     def extract(self, photos):
-        """The same photos, of one grid, with `found` filled in."""
+        """The same photos, of one grid, with `found` filled in if they were read."""
+        if photos[0].image is None:
+            return photos
         patch, grid = self.patch_size, photos[0].grid(self.patch_size)
         images = np.zeros(
             (len(photos), grid[0] * patch, grid[1] * patch, 3), np.float32
@@ -127,10 +136,10 @@ def _read(source, index):
     return Photo(index, try_decode(lambda: data)[0], extension_of(data))
 
 
-def ahead(threads, function, items):
-    """`function` of each item, in order; `AHEAD` of them are worked on meanwhile."""
+def ahead(threads, function, items, count=AHEAD):
+    """`function` of each item, in order; `count` of them are worked on meanwhile."""
     items = iter(items)
-    pending = deque(threads.submit(function, item) for item in islice(items, AHEAD))
+    pending = deque(threads.submit(function, item) for item in islice(items, count))
     while pending:
         yield pending.popleft().result()
         pending.extend(threads.submit(function, item) for item in islice(items, 1))

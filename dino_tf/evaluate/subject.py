@@ -9,7 +9,11 @@ import keras
 import numpy as np
 
 from dino_tf.errors import UserError
-from dino_tf.evaluate.features import extract_summaries, summaries_of
+from dino_tf.evaluate.features import (
+    compiled_summarizer,
+    extract_summaries,
+    summaries_of,
+)
 from dino_tf.evaluate.splits import labelled_split, why_held_out
 from dino_tf.evaluate.store import Store
 from dino_tf.pipeline import evaluation_dataset
@@ -55,6 +59,16 @@ class Subject:
         for array in self.backbone.get_weights():
             digest.update(str(array.shape).encode() + np.ascontiguousarray(array).data)
         return digest.hexdigest()
+
+    @functools.cached_property
+    def _compiled(self):
+        return {}
+
+    def _forward(self, names):
+        """One compiled function for all passes that ask for the same."""
+        if names not in self._compiled:
+            self._compiled[names] = compiled_summarizer(self.backbone, names)
+        return self._compiled[names]
 
     def depends(self, source, **options):
         """What arrays computed from this network and a source depend on."""
@@ -102,7 +116,8 @@ class Subject:
                 source, size, self.batch_size, indices, mean=self.mean, std=self.std
             )
             bar = self.progress(len(chosen), f"features of {source.name}")
-            return extract_summaries(self.backbone, photos, wanted, bar.add)
+            forward = self._forward(wanted)
+            return extract_summaries(self.backbone, photos, wanted, bar.add, forward)
 
         if self.store.folder is not None:
             depends = self.depends(source, **depends)

@@ -25,6 +25,7 @@ import numpy as np
 from PIL import Image
 
 import dino_tf
+from dino_tf.analysis.neighbours import knn_accuracy, knn_predict
 from dino_tf.evaluate import discovery, knn, linear
 from dino_tf.evaluate.segment_attention import evaluate_attention
 from dino_tf.evaluate.subject import Data, Subject
@@ -123,8 +124,6 @@ plt.show()
 # there are any; and features from elsewhere can be judged without any network.
 
 # %%
-from dino_tf.analysis.neighbours import knn_accuracy, knn_predict
-
 rng = np.random.default_rng(0)
 images = rng.integers(0, 256, (30, 32, 32, 3)).astype(np.uint8)
 labels = np.arange(30) % 3

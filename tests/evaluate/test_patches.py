@@ -1,6 +1,7 @@
 """Keys and attention of photos of several sizes, alone and together."""
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -110,10 +111,7 @@ def test_extension_is_that_of_the_content(form, extension):
     assert extension_of(b"text") == extension_of(b"") == ""
 
 
-def test_ahead_keeps_the_order_and_reads_no_more_than_it_may(monkeypatch):
-    from concurrent.futures import ThreadPoolExecutor
-
-    monkeypatch.setattr(patches, "AHEAD", 3)
+def test_ahead_keeps_the_order_and_reads_no_more_than_it_may():
     asked = []
 
     def items():
@@ -122,7 +120,7 @@ def test_ahead_keeps_the_order_and_reads_no_more_than_it_may(monkeypatch):
             yield item
 
     with ThreadPoolExecutor(2) as threads:
-        results = ahead(threads, lambda item: item * item, items())
+        results = ahead(threads, lambda item: item * item, items(), 3)
         assert next(results) == 0
         assert len(asked) <= 4
         assert list(results) == [1, 4, 9, 16, 25, 36, 49]
