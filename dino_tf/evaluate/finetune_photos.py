@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from dino_tf.analysis.neighbours import knn_accuracy, mean_average_precision
 from dino_tf.errors import Diverged, UserError
+from dino_tf.evaluate.features import compiled
 from dino_tf.evaluate.knn import multi_hot
 from dino_tf.pipeline import BadImages, evaluation_dataset
 
@@ -72,7 +73,7 @@ class Judge:
     def __init__(self, classifier, photos, size, subject):
         self.classifier, self.photos = classifier, photos
         self.size, self.subject = size, subject
-        self._forward = tf.function(lambda x: classifier(x, training=False))
+        self._forward = compiled(lambda x: classifier(x, training=False))
 
     def __call__(self):
         """{"finetune/...": percentage}."""
