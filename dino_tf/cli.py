@@ -204,6 +204,7 @@ def _evaluate(parsed):
         part=given["part"],
         untrained=given["untrained"],
         cache=given["cache"],
+        skip=given.get("skip", ()),
     )
     return 0
 
