@@ -48,8 +48,7 @@ def evaluate_weights(
         out: New `.json` file; None: `eval/` of the run given as `weights`, else
             `result/eval`. Pictures and further files lie in a folder of its name.
         options: {name: value} of the task; what is missing has its default.
-        num_heads: See `load_backbone`.
-        part: See `load_backbone`.
+        num_heads, part: See `load_backbone`.
         untrained: Whether the same network untrained is evaluated as well.
         cache: Folder of kept features; None keeps none.
         skip: Names of tasks that "all" leaves out.
@@ -61,8 +60,7 @@ def evaluate_weights(
         "photos" and "network" (SHA-256 of the weights) say of what.
 
     Raises:
-        UserError: For wrong names, options, weights or data, and for a file that is
-            there already.
+        UserError: For wrong names, options, weights or data, and a file that exists.
     """
     chosen = _chosen(task, skip)
     options = check_options(task, options or {})
