@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 import sys
 import textwrap
@@ -10,7 +11,7 @@ import time
 import keras
 
 from dino_tf.datasets import open_source
-from dino_tf.errors import UserError
+from dino_tf.errors import Diverged, UserError
 from dino_tf.evaluate.page import page
 from dino_tf.evaluate.published import data_name, figures_for
 from dino_tf.evaluate.store import Store, fingerprint
@@ -75,7 +76,7 @@ def evaluate_weights(
         folder = file.with_suffix("") / (name if task == "all" else "")
         try:
             answer = _answer(one, subjects, photos, options, folder, say)
-        except UserError as error:
+        except (UserError, Diverged) as error:
             # What the others found is not given up for one that cannot go on.
             if task != "all":
                 raise
@@ -139,6 +140,8 @@ def in_float32(backbone):
 
 def _subject_of(weights, num_heads, part, cache):
     """`Subject` of the weights."""
+    if cache is not None:
+        _check_writable("--cache", pathlib.Path(cache))
     backbone = in_float32(load_backbone(weights, num_heads, part))
     size = evaluation_size(weights, backbone)
     mean, std = pixel_statistics(weights)
@@ -166,6 +169,8 @@ def _answer(task, subjects, data, options, folder, say):
     settings = task.defaults() | options
     for who, subject in subjects.items():
         outcomes[who] = task.load().run_task(subject, data, **settings)
+        if not outcomes[who].numbers:
+            break  # Pictures and files alone, which are written of ours.
     own: Outcome = outcomes["ours"]
     for line in own.notes:
         say(line)
@@ -217,6 +222,8 @@ def describe(name, answer):
     if "failed" in answer:
         return f"{name} could not be done: {answer['failed']}"
     numbers = answer["numbers"]
+    if not numbers["ours"]:
+        return f"{name}: no numbers; {len(answer['files'])} files"
     lines = [f"{name:<34}" + "".join(f"{who:>12}" for who in numbers)]
     for key in numbers["ours"]:
         shown = (found.get(key) for found in numbers.values())
@@ -251,7 +258,19 @@ def _new_file(out, weights, task, data):
         file, number = folder / f"{name}.json", 2
         while _taken(file):
             file, number = folder / f"{name}-{number}.json", number + 1
+    _check_writable("--out", file.parent)
     return file
+
+
+def _check_writable(option, folder):
+    """UserError where files of a folder could not be made, before work is done."""
+    folder = folder.absolute()
+    there = next(path for path in (folder, *folder.parents) if os.path.exists(path))
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise UserError(
+            f"{option}: nothing can be written in {there}; allowed: a folder in which "
+            "files can be made"
+        )
 
 
 def _taken(file):

@@ -9,7 +9,7 @@ import pytest
 from dino_tf import evaluation, tasks
 from dino_tf.cli import main
 from dino_tf.datasets.arrays import ArraySource
-from dino_tf.errors import UserError
+from dino_tf.errors import Diverged, UserError
 from dino_tf.evaluate.published import Figure
 from dino_tf.evaluate.subject import Outcome
 from dino_tf.evaluation import evaluate_weights, untrained_like
@@ -96,6 +96,54 @@ def test_all_goes_on_without_what_cannot_be_done(weights, toy, tmp_path):
     assert (tmp_path / "all" / "toy" / "words.txt").is_file()
 
 
+@pytest.mark.parametrize("place", ["--out", "--cache"])
+def test_where_nothing_can_be_written_no_work_begins(weights, toy, tmp_path, place):
+    (tmp_path / "file").write_text("mine")
+    wrong, fine = tmp_path / "file" / "new" / "a.json", tmp_path / "b.json"
+    out, cache = (wrong, None) if place == "--out" else (fine, wrong)
+    with pytest.raises(UserError, match=f"{place}: nothing can be written in .*file;"):
+        evaluate_weights("toy", "no weights", "scenes:20", out, cache=cache)
+
+
+def test_a_task_without_numbers_is_not_compared(weights, toy, tmp_path, monkeypatch):
+    seen, said = [], []
+
+    def run_task(subject, data, **options):
+        seen.append(subject)
+        return Outcome({}, {}, lambda folder: [folder / "boxes.json"])
+
+    module = types.SimpleNamespace(lacks=lambda s, d: None, run_task=run_task)
+    monkeypatch.setattr(tasks.Task, "load", lambda self: module)
+    out = tmp_path / "a.json"
+    evaluate_weights("toy", weights, "scenes:20", out, cache=None, say=said.append)
+    assert len(seen) == 1
+    assert said[0] == "toy: no numbers; 1 files"
+    assert json.loads(out.read_text())["tasks"]["toy"]["numbers"] == {"ours": {}}
+
+
+def test_training_that_diverges_stops_one_task_and_not_all(
+    weights, toy, tmp_path, monkeypatch
+):
+    def diverge(subject, data, **options):
+        raise Diverged("the loss is nan")
+
+    listed = {name: tasks.TASKS["toy"] for name in ("first", "second")}
+    monkeypatch.setattr(evaluation, "TASKS", listed)
+    true, calls = tasks.TASKS["toy"].load(), []
+
+    def load(self):
+        calls.append(1)
+        run = diverge if len(calls) == 3 else true.run_task
+        return types.SimpleNamespace(lacks=true.lacks, run_task=run)
+
+    monkeypatch.setattr(tasks.Task, "load", load)
+    out = tmp_path / "all.json"
+    quiet = {"cache": None, "untrained": False, "say": lambda _: None}
+    found = evaluate_weights("all", weights, "scenes:20", out, **quiet)["tasks"]
+    assert found["first"] == {"failed": "the loss is nan"}
+    assert "toy/size" in found["second"]["numbers"]["ours"]
+
+
 def test_all_keeps_what_was_found_before_a_failure(weights, toy, tmp_path, monkeypatch):
     listed = {"toy": tasks.TASKS["toy"], "second": tasks.TASKS["toy"]}
     failing = dict(listed["second"].options, **{"--shout": {"default": True}})
@@ -175,6 +223,17 @@ def test_a_second_evaluation_takes_the_kept_features(weights, tmp_path, monkeypa
         json.loads((tmp_path / n).read_text()) for n in ("a.json", "b.json")
     )
     assert first["tasks"]["knn"]["numbers"] == second["tasks"]["knn"]["numbers"]
+
+
+def test_a_cache_called_none_keeps_nothing(weights, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = (
+        f"evaluate knn --weights {weights} --data scenes:20 --size 16 --k 3 "
+        "--untrained false --out a.json --cache none"
+    )
+    assert main(arguments.split()) == 0
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["a", "a.html", "a.json", "net.keras"]
 
 
 def test_which_photos_are_judged_is_told(weights, tmp_path):
