@@ -150,17 +150,26 @@ def _subject_of(weights, num_heads, part, cache):
 
 def _possible(chosen, subject, data, say):
     """The tasks that network and data allow; UserError when none is left."""
-    lacking = {name: task.load().lacks(subject, data) for name, task in chosen.items()}
+    lacking = {name: _lacking(task, subject, data) for name, task in chosen.items()}
     left = {name: task for name, task in chosen.items() if not lacking[name]}
     for line in data.notes:
         say(line)
     for name, words in lacking.items():
         if words and len(chosen) > 1:
-            say(f"left out: {name}, which needs {words}")
+            say(f"left out: {name}, {words}")
     if not left:
         name, words = next(iter(lacking.items()))
-        raise UserError(f"{name} on {data.spec}: missing is {words}")
+        raise UserError(f"{name} on {data.spec}, {words}")
     return left
+
+
+def _lacking(task, subject, data):
+    """Why a task cannot be done, as half a sentence; None where it can."""
+    try:
+        words = task.load().lacks(subject, data)
+    except UserError as error:
+        return f"which cannot be done: {error}"
+    return words and f"which needs {words}"
 
 
 def _answer(task, subjects, data, options, folder, say):

@@ -144,6 +144,27 @@ def test_training_that_diverges_stops_one_task_and_not_all(
     assert "toy/size" in found["second"]["numbers"]["ours"]
 
 
+def test_data_that_one_task_cannot_read_do_not_stop_the_others(
+    weights, toy, tmp_path, monkeypatch
+):
+    def refuse(subject, data):
+        raise UserError("mask 3 is no whole PNG file")
+
+    true = tasks.Task.load
+    damaged = types.SimpleNamespace(lacks=refuse)
+    monkeypatch.setattr(
+        tasks.Task, "load", lambda self: damaged if not self.options else true(self)
+    )
+    said, quiet = [], {"cache": None, "untrained": False}
+    arguments = "all", weights, "scenes:20", tmp_path / "a.json"
+    found = evaluate_weights(*arguments, **quiet, say=said.append)["tasks"]
+    assert list(found) == ["toy"]
+    words = "which cannot be done: mask 3 is no whole PNG file"
+    assert f"left out: never, {words}" in said
+    with pytest.raises(UserError, match=f"never on scenes:20, {words}"):
+        evaluate_weights("never", weights, "scenes:20", **quiet)
+
+
 def test_all_keeps_what_was_found_before_a_failure(weights, toy, tmp_path, monkeypatch):
     listed = {"toy": tasks.TASKS["toy"], "second": tasks.TASKS["toy"]}
     failing = dict(listed["second"].options, **{"--shout": {"default": True}})
@@ -191,7 +212,7 @@ def test_names_of_files_are_chosen_where_none_is_given(
     ("arguments", "words"),
     [
         (("toys", "w", "scenes"), "no task 'toys'; allowed: toy, never, all"),
-        (("never", "w", "scenes:20"), "missing is masks <of> gold"),
+        (("never", "w", "scenes:20"), "never on scenes:20, which needs masks <of> gold"),
         (("toy", "w", "scenes:20", "x.txt"), "allowed: a new .json file"),
         (("toy", "w", "scenes:20", None, {"size": 3}), "allowed: factor, shout"),
         (("toy", "w", "nowhere"), "no data folder or kind 'nowhere'"),

@@ -102,7 +102,7 @@ def run_task(
         "tau": tau,
         "bilateral": bilateral,
         "split": split,
-        "linear_size": linear_size or subject.size,
+        "linear_size": subject.size if linear_size is None else linear_size,
         "epochs": epochs,
     }
     outcomes = {}

@@ -74,6 +74,22 @@ class Subject:
         """What arrays computed from this network and a source depend on."""
         return {"network": self.fingerprint, "data": source.stamp(), **options}
 
+    def side(self, size=None):
+        """Side in pixels of the square that the network sees; None is the subject's.
+
+        Raises:
+            UserError: The network takes no such square.
+        """
+        size = self.size if size is None else size
+        try:
+            if size < 1:
+                raise ValueError("allowed: 1 or more")
+            if hasattr(self.backbone, "grid_of"):
+                self.backbone.grid_of((size, size))
+        except ValueError as error:
+            raise UserError(f"--size: got {size}; {error}") from error
+        return size
+
     def progress(self, count, label):
         """Object with `add(n)` that shows how many of `count` photos are done."""
         return self.track(count, label) if self.track else _Silent()
@@ -92,9 +108,10 @@ class Subject:
             and "index" to int64 (N,): the places of the readable photos.
 
         Raises:
-            UserError: No photo can be read, or the network has no such features.
+            UserError: No photo can be read, or the network has no such features, or
+                takes no such square.
         """
-        size = size or self.size
+        size = self.side(size)
         there = summaries_of(self.backbone)
         unknown = [name for name in names if name not in there]
         if unknown:

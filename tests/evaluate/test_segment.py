@@ -73,7 +73,7 @@ def test_files_of_all_parts(subject, squares, tmp_path):
 def test_what_is_missing_is_said(subject, squares):
     plain = Data.of(ArraySource(np.zeros((2, 16, 16, 3), np.uint8)))
     assert segment.lacks(subject, Data.of(squares)) is None
-    words = "photos with masks or photos with class masks"
+    words = "photos with masks or photos with class masks, to learn from and to judge"
     assert segment.lacks(subject, plain) == words
     subject.backbone.result_names = ("cls", "tokens")
     words = "a network whose last block has attention"

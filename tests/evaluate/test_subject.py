@@ -50,6 +50,12 @@ def test_second_task_costs_no_second_pass(network, tmp_path, monkeypatch):
     np.testing.assert_array_equal(first["index"], np.arange(5))
 
 
+@pytest.mark.parametrize("size", [0, -8, 12])
+def test_a_square_that_the_network_does_not_take(network, size):
+    with pytest.raises(UserError, match=f"--size: got {size}; "):
+        Subject(network, size=16).summaries(ArraySource(IMAGES), size)
+
+
 def test_other_photos_weights_pixels_or_sizes_are_seen_anew(
     network, tmp_path, monkeypatch
 ):
