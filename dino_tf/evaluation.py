@@ -66,11 +66,10 @@ def evaluate_weights(
     chosen = {task: find_task(task)} if task != "all" else TASKS
     options = check_options(task, options or {})
     file = _new_file(out, weights, task, data)
-    subjects = {"ours": _subject_of(weights, num_heads, part, cache)}
+    subject = _subject_of(weights, num_heads, part, cache)
     photos = Data(data, lambda split: open_source(data, split))
-    chosen = _possible(chosen, subjects["ours"], photos, say)
-    if untrained and not str(weights).startswith("random:"):
-        subjects["untrained"] = untrained_like(subjects["ours"], photos.train)
+    chosen = _possible(chosen, subject, photos, say)
+    subjects = _compared(subject, weights, untrained, photos.train)
     result = _facts(task, weights, data, photos, subjects["ours"])
     for name, one in chosen.items():
         folder = file.with_suffix("") / (name if task == "all" else "")
@@ -146,6 +145,16 @@ def _subject_of(weights, num_heads, part, cache):
     size = evaluation_size(weights, backbone)
     mean, std = pixel_statistics(weights)
     return Subject(backbone, mean, std, size, Store(cache), Bar)
+
+
+def _compared(subject, weights, untrained, source):
+    """{"ours": the subject, "untrained": its like, where it is wanted}."""
+    if str(weights).startswith("random:"):
+        # The same one each time, so that it can be compared and kept as others are.
+        return {"ours": untrained_like(subject, source)}
+    if not untrained:
+        return {"ours": subject}
+    return {"ours": subject, "untrained": untrained_like(subject, source)}
 
 
 def _possible(chosen, subject, data, say):

@@ -212,7 +212,10 @@ def test_names_of_files_are_chosen_where_none_is_given(
     ("arguments", "words"),
     [
         (("toys", "w", "scenes"), "no task 'toys'; allowed: toy, never, all"),
-        (("never", "w", "scenes:20"), "never on scenes:20, which needs masks <of> gold"),
+        (
+            ("never", "w", "scenes:20"),
+            "never on scenes:20, which needs masks <of> gold",
+        ),
         (("toy", "w", "scenes:20", "x.txt"), "allowed: a new .json file"),
         (("toy", "w", "scenes:20", None, {"size": 3}), "allowed: factor, shout"),
         (("toy", "w", "nowhere"), "no data folder or kind 'nowhere'"),
@@ -283,6 +286,18 @@ def test_which_photos_are_judged_is_told(weights, tmp_path):
         "every fifth training photo is judged by the others"
     )
     assert "every fifth" in (tmp_path / "b.html").read_text()
+
+
+def test_a_random_network_is_the_same_each_time(toy, tmp_path):
+    quiet = {"cache": None, "say": lambda _: None}
+    one, two = (
+        evaluate_weights(
+            "toy", "random:vit_tiny/16", "scenes:20", tmp_path / f"{i}.json", **quiet
+        )
+        for i in (1, 2)
+    )
+    assert one["network"] == two["network"]
+    assert one["metrics"] == two["metrics"] and not one["untrained"]
 
 
 def test_untrained_is_the_same_for_equal_seeds_and_no_copy(weights):

@@ -52,7 +52,9 @@ class Subject:
     def fingerprint(self):
         """SHA-256 of the weights and of all else that features depend on."""
         digest = hashlib.sha256()
-        config = keras.saving.serialize_keras_object(self.backbone)["config"]
+        config = dict(keras.saving.serialize_keras_object(self.backbone)["config"])
+        # Keras counts networks of one kind in their names.
+        config.pop("name", None)
         policy = keras.config.dtype_policy().name
         facts = [config, list(self.mean), list(self.std), policy, FEATURES_VERSION]
         digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
