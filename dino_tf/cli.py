@@ -203,7 +203,7 @@ def _evaluate(parsed):
         num_heads=given["num_heads"],
         part=given["part"],
         untrained=given["untrained"],
-        cache=given["cache"],
+        cache=None if given["cache"] == "none" else given["cache"],
         skip=given.get("skip", ()),
     )
     return 0

@@ -56,7 +56,8 @@ _EVALUATE = {
         "type": str,
         "default": "result/cache",
         "metavar": "DIR",
-        "help": "folder of features kept for later tasks; may be deleted",
+        "help": "folder of features kept for later tasks; may be deleted; none keeps "
+        "nothing",
     },
 }
 # Arguments of the commands other than train, as jsonargparse takes them.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 import sys
 import textwrap
@@ -10,7 +11,7 @@ import time
 import keras
 
 from dino_tf.datasets import open_source
-from dino_tf.errors import UserError
+from dino_tf.errors import Diverged, UserError
 from dino_tf.evaluate.page import page
 from dino_tf.evaluate.published import data_name, figures_for
 from dino_tf.evaluate.store import Store, fingerprint
@@ -65,17 +66,16 @@ def evaluate_weights(
     chosen = _chosen(task, skip)
     options = check_options(task, options or {})
     file = _new_file(out, weights, task, data)
-    subjects = {"ours": _subject_of(weights, num_heads, part, cache)}
+    subject = _subject_of(weights, num_heads, part, cache)
     photos = Data(data, lambda split: open_source(data, split))
-    chosen = _possible(chosen, subjects["ours"], photos, say)
-    if untrained and not str(weights).startswith("random:"):
-        subjects["untrained"] = untrained_like(subjects["ours"], photos.train)
+    chosen = _possible(chosen, subject, photos, say)
+    subjects = _compared(subject, weights, untrained, photos.train)
     result = _facts(task, weights, data, photos, subjects["ours"])
     for name, one in chosen.items():
         folder = file.with_suffix("") / (name if task == "all" else "")
         try:
             answer = _answer(one, subjects, photos, options, folder, say)
-        except UserError as error:
+        except (UserError, Diverged) as error:
             # What the others found is not given up for one that cannot go on.
             if task != "all":
                 raise
@@ -139,6 +139,8 @@ def in_float32(backbone):
 
 def _subject_of(weights, num_heads, part, cache):
     """`Subject` of the weights."""
+    if cache is not None:
+        _check_writable("--cache", pathlib.Path(cache))
     backbone = in_float32(load_backbone(weights, num_heads, part))
     size = evaluation_size(weights, backbone)
     mean, std = pixel_statistics(weights)
@@ -159,19 +161,38 @@ def _chosen(task, skip):
     return left
 
 
+def _compared(subject, weights, untrained, source):
+    """{"ours": the subject, "untrained": its like, where it is wanted}."""
+    if str(weights).startswith("random:"):
+        # The same one each time, so that it can be compared and kept as others are.
+        return {"ours": untrained_like(subject, source)}
+    if not untrained:
+        return {"ours": subject}
+    return {"ours": subject, "untrained": untrained_like(subject, source)}
+
+
 def _possible(chosen, subject, data, say):
     """The tasks that network and data allow; UserError when none is left."""
-    lacking = {name: task.load().lacks(subject, data) for name, task in chosen.items()}
+    lacking = {name: _lacking(task, subject, data) for name, task in chosen.items()}
     left = {name: task for name, task in chosen.items() if not lacking[name]}
     for line in data.notes:
         say(line)
     for name, words in lacking.items():
         if words and len(chosen) > 1:
-            say(f"left out: {name}, which needs {words}")
+            say(f"left out: {name}, {words}")
     if not left:
         name, words = next(iter(lacking.items()))
-        raise UserError(f"{name} on {data.spec}: missing is {words}")
+        raise UserError(f"{name} on {data.spec}, {words}")
     return left
+
+
+def _lacking(task, subject, data):
+    """Why a task cannot be done, as half a sentence; None where it can."""
+    try:
+        words = task.load().lacks(subject, data)
+    except UserError as error:
+        return f"which cannot be done: {error}"
+    return words and f"which needs {words}"
 
 
 def _answer(task, subjects, data, options, folder, say):
@@ -180,6 +201,8 @@ def _answer(task, subjects, data, options, folder, say):
     settings = task.defaults() | options
     for who, subject in subjects.items():
         outcomes[who] = task.load().run_task(subject, data, **settings)
+        if not outcomes[who].numbers:
+            break  # Pictures and files alone, which are written of ours.
     own: Outcome = outcomes["ours"]
     for line in own.notes:
         say(line)
@@ -231,6 +254,8 @@ def describe(name, answer):
     if "failed" in answer:
         return f"{name} could not be done: {answer['failed']}"
     numbers = answer["numbers"]
+    if not numbers["ours"]:
+        return f"{name}: no numbers; {len(answer['files'])} files"
     lines = [f"{name:<34}" + "".join(f"{who:>12}" for who in numbers)]
     for key in numbers["ours"]:
         shown = (found.get(key) for found in numbers.values())
@@ -265,7 +290,19 @@ def _new_file(out, weights, task, data):
         file, number = folder / f"{name}.json", 2
         while _taken(file):
             file, number = folder / f"{name}-{number}.json", number + 1
+    _check_writable("--out", file.parent)
     return file
+
+
+def _check_writable(option, folder):
+    """UserError where files of a folder could not be made, before work is done."""
+    folder = folder.absolute()
+    there = next(path for path in (folder, *folder.parents) if os.path.exists(path))
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise UserError(
+            f"{option}: nothing can be written in {there}; allowed: a folder in which "
+            "files can be made"
+        )
 
 
 def _taken(file):

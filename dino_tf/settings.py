@@ -138,10 +138,16 @@ def allowed(kind):
     if typing.get_origin(kind) is tuple:
         example = ["0.4", "0.5", "0.6"][: len(typing.get_args(kind))]
         return f"{len(example)} numbers, as in [{','.join(example)}]"
-    if isinstance(kind, types.UnionType):
-        return f"{allowed(typing.get_args(kind)[0])}, or null (automatic)"
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return _either(*typing.get_args(kind))
     words = {int: "a whole number", float: "a number", bool: "true or false"}
     return words.get(kind, "text")
+
+
+def _either(first, second):
+    if second is types.NoneType:
+        return f"{allowed(first)}, or null (automatic)"
+    return f"{allowed(first)}, or {allowed(second)}"
 
 
 def nearest(name, known):

@@ -99,6 +99,10 @@ def test_asked_for_default_is_told_from_silence(trained):
         ("attend a --weights b --keep-mas 3", "did you mean --keep-mass?"),
         ("attend a --weights b --kind feature", "allowed: attention, features"),
         ("attend a --weights b --size x", "--size: got 'x', allowed: a whole number"),
+        (
+            "evaluate discover --weights a --data b --head x",
+            "--head: got 'x', allowed: a whole number, or best, mean",
+        ),
         ("data", "data: allowed are get NAME, check SPEC"),
         ("data gt", "data: allowed are get NAME, check SPEC"),
         ("data get coco", "got 'coco', allowed: voc2007, voc2012"),

@@ -9,7 +9,7 @@ import pytest
 from dino_tf import evaluation, tasks
 from dino_tf.cli import main
 from dino_tf.datasets.arrays import ArraySource
-from dino_tf.errors import UserError
+from dino_tf.errors import Diverged, UserError
 from dino_tf.evaluate.published import Figure
 from dino_tf.evaluate.subject import Outcome
 from dino_tf.evaluation import evaluate_weights, untrained_like
@@ -101,7 +101,7 @@ def test_all_leaves_out_what_is_skipped(weights, toy, tmp_path):
     out, data = tmp_path / "all.json", "scenes:20"
     result = evaluate_weights("all", weights, data, out, skip=["never"], **quiet)
     assert list(result["tasks"]) == ["toy"]
-    with pytest.raises(UserError, match="missing is masks"):
+    with pytest.raises(UserError, match="needs masks"):
         evaluate_weights("all", weights, data, tmp_path / "b.json", skip=["toy"])
     with pytest.raises(UserError, match="got every task"):
         evaluate_weights("all", weights, data, out, skip=["toy", "never"])
@@ -109,6 +109,75 @@ def test_all_leaves_out_what_is_skipped(weights, toy, tmp_path):
         evaluate_weights("all", weights, data, out, skip=["knm"])
     with pytest.raises(UserError, match="with the task all"):
         evaluate_weights("toy", weights, data, out, skip=["never"])
+
+
+@pytest.mark.parametrize("place", ["--out", "--cache"])
+def test_where_nothing_can_be_written_no_work_begins(weights, toy, tmp_path, place):
+    (tmp_path / "file").write_text("mine")
+    wrong, fine = tmp_path / "file" / "new" / "a.json", tmp_path / "b.json"
+    out, cache = (wrong, None) if place == "--out" else (fine, wrong)
+    with pytest.raises(UserError, match=f"{place}: nothing can be written in .*file;"):
+        evaluate_weights("toy", "no weights", "scenes:20", out, cache=cache)
+
+
+def test_a_task_without_numbers_is_not_compared(weights, toy, tmp_path, monkeypatch):
+    seen, said = [], []
+
+    def run_task(subject, data, **options):
+        seen.append(subject)
+        return Outcome({}, {}, lambda folder: [folder / "boxes.json"])
+
+    module = types.SimpleNamespace(lacks=lambda s, d: None, run_task=run_task)
+    monkeypatch.setattr(tasks.Task, "load", lambda self: module)
+    out = tmp_path / "a.json"
+    evaluate_weights("toy", weights, "scenes:20", out, cache=None, say=said.append)
+    assert len(seen) == 1
+    assert said[0] == "toy: no numbers; 1 files"
+    assert json.loads(out.read_text())["tasks"]["toy"]["numbers"] == {"ours": {}}
+
+
+def test_training_that_diverges_stops_one_task_and_not_all(
+    weights, toy, tmp_path, monkeypatch
+):
+    def diverge(subject, data, **options):
+        raise Diverged("the loss is nan")
+
+    listed = {name: tasks.TASKS["toy"] for name in ("first", "second")}
+    monkeypatch.setattr(evaluation, "TASKS", listed)
+    true, calls = tasks.TASKS["toy"].load(), []
+
+    def load(self):
+        calls.append(1)
+        run = diverge if len(calls) == 3 else true.run_task
+        return types.SimpleNamespace(lacks=true.lacks, run_task=run)
+
+    monkeypatch.setattr(tasks.Task, "load", load)
+    out = tmp_path / "all.json"
+    quiet = {"cache": None, "untrained": False, "say": lambda _: None}
+    found = evaluate_weights("all", weights, "scenes:20", out, **quiet)["tasks"]
+    assert found["first"] == {"failed": "the loss is nan"}
+    assert "toy/size" in found["second"]["numbers"]["ours"]
+
+
+def test_data_that_one_task_cannot_read_do_not_stop_the_others(
+    weights, toy, tmp_path, monkeypatch
+):
+    def refuse(subject, data):
+        raise UserError("mask 3 is no whole PNG file")
+
+    true = tasks.Task.load
+    damaged = types.SimpleNamespace(lacks=refuse)
+    monkeypatch.setattr(
+        tasks.Task, "load", lambda self: damaged if not self.options else true(self)
+    )
+    said, quiet = [], {"cache": None, "untrained": False}
+    arguments = "all", weights, "scenes:20", tmp_path / "a.json"
+    found = evaluate_weights(*arguments, **quiet, say=said.append)["tasks"]
+    assert list(found) == ["toy"]
+    words = "which cannot be done: mask 3 is no whole PNG file"
+    assert f"left out: never, {words}" in said
+    with pytest.raises(UserError, match=f"never on scenes:20, {words}"):
+        evaluate_weights("never", weights, "scenes:20", **quiet)
 
 
 def test_all_keeps_what_was_found_before_a_failure(weights, toy, tmp_path, monkeypatch):
@@ -158,7 +227,10 @@ def test_names_of_files_are_chosen_where_none_is_given(
     ("arguments", "words"),
     [
         (("toys", "w", "scenes"), "no task 'toys'; allowed: toy, never, all"),
-        (("never", "w", "scenes:20"), "missing is masks <of> gold"),
+        (
+            ("never", "w", "scenes:20"),
+            "never on scenes:20, which needs masks <of> gold",
+        ),
         (("toy", "w", "scenes:20", "x.txt"), "allowed: a new .json file"),
         (("toy", "w", "scenes:20", None, {"size": 3}), "allowed: factor, shout"),
         (("toy", "w", "nowhere"), "no data folder or kind 'nowhere'"),
@@ -192,6 +264,17 @@ def test_a_second_evaluation_takes_the_kept_features(weights, tmp_path, monkeypa
     assert first["tasks"]["knn"]["numbers"] == second["tasks"]["knn"]["numbers"]
 
 
+def test_a_cache_called_none_keeps_nothing(weights, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = (
+        f"evaluate knn --weights {weights} --data scenes:20 --size 16 --k 3 "
+        "--untrained false --out a.json --cache none"
+    )
+    assert main(arguments.split()) == 0
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["a", "a.html", "a.json", "net.keras"]
+
+
 def test_which_photos_are_judged_is_told(weights, tmp_path):
     import shutil
 
@@ -218,6 +301,18 @@ def test_which_photos_are_judged_is_told(weights, tmp_path):
         "every fifth training photo is judged by the others"
     )
     assert "every fifth" in (tmp_path / "b.html").read_text()
+
+
+def test_a_random_network_is_the_same_each_time(toy, tmp_path):
+    quiet = {"cache": None, "say": lambda _: None}
+    one, two = (
+        evaluate_weights(
+            "toy", "random:vit_tiny/16", "scenes:20", tmp_path / f"{i}.json", **quiet
+        )
+        for i in (1, 2)
+    )
+    assert one["network"] == two["network"]
+    assert one["metrics"] == two["metrics"] and not one["untrained"]
 
 
 def test_untrained_is_the_same_for_equal_seeds_and_no_copy(weights):

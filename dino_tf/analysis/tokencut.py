@@ -7,6 +7,7 @@ from scipy.linalg import eigh
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 from dino_tf.analysis.boxes import box_from_mask, component_at, patch_box_to_pixels
+from dino_tf.errors import UserError
 
 # From so many patches on it pays to look for one eigenvector alone.
 WORTH_LANCZOS = 200
@@ -50,11 +51,13 @@ def tokencut(patch_features, grid, patch_size, image_hw, tau=0.2, eps=1e-5):
 
     Raises:
         ValueError: `grid` does not have N places.
+        UserError: `tau` is no cosine below 1.
 
     Reference:
         Wang et al. 2022, arXiv 2202.11539, section 3; YangtaoWANG95/TokenCut,
         object_discovery.py.
     """
+    check_tau(tau)
     features = np.asarray(patch_features, dtype=np.float32)
     if grid[0] * grid[1] != len(features):
         raise ValueError(f"{len(features)} patches do not fill a grid of {grid}")
@@ -70,6 +73,12 @@ def tokencut(patch_features, grid, patch_size, image_hw, tau=0.2, eps=1e-5):
     return TokenCutResult(
         box=box, seed=seed, mask=mask, eigenvector=vector.reshape(grid)
     )
+
+
+def check_tau(tau):
+    """Raises a `UserError` for a `tau` that joins all patches or none."""
+    if not -1 <= tau < 1:
+        raise UserError(f"tau is {tau}; allowed: from -1 to below 1, a cosine")
 
 
 def _whole(patch_size, image_hw):

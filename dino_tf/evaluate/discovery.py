@@ -56,6 +56,7 @@ def evaluate_discovery(
         valeoai/LOST, main_lost.py; YangtaoWANG95/TokenCut, main_tokencut.py.
     """
     check_methods(backbone, methods)
+    _check_head_of(backbone, methods, head)
     places = range(len(source)) if indices is None else indices
     truth = truth_of(source, places)
     if not truth:
@@ -86,6 +87,7 @@ def run_task(
 ):
     """`evaluate_discovery` as a task: see `dino_tf.tasks.Task`."""
     notes, methods = _possible(subject.backbone, methods)
+    _check_head_of(subject.backbone, methods, head)
     source, split = _open(data, split)
     options = {"k": k, "tau": tau, "bilateral": bilateral}
     found = find_boxes(subject, source, methods, **options)
@@ -131,15 +133,11 @@ def choose_head(found, truth, head):
     if "attention" not in found:
         return 0, None
     heads = found["attention"]["boxes"].shape[1] - 1
-    if head not in ("best", "mean", *range(heads)):
-        raise UserError(
-            f"head is {head!r}; allowed: 0 to {heads - 1}, the heads of this network, "
-            "or mean, best"
-        )
+    _check_head(head, heads)
     if head == "best" and truth:
         hits = _by_head(found["attention"], truth)
         head = max(range(heads), key=lambda one: hits[str(one)])
-    return (head, head) if isinstance(head, int) else (heads, "mean")
+    return (heads, "mean") if head in ("best", "mean") else (int(head), int(head))
 
 
 def boxes_by_name(found, head=0):
@@ -175,6 +173,21 @@ def check_methods(backbone, methods):
         raise UserError(
             f"{lacking[0]} looks at the {NEEDS[lacking[0]]} of the last block, which "
             f"{name} has not; allowed for it: {', '.join(there) or 'no method'}"
+        )
+
+
+def _check_head_of(backbone, methods, head):
+    """`_check_head` before any photo is looked at, where the network tells."""
+    heads = getattr(backbone, "num_heads", None)
+    if "attention" in methods and heads:
+        _check_head(head, heads)
+
+
+def _check_head(head, heads):
+    if head not in ("best", "mean", *range(heads)):
+        raise UserError(
+            f"head is {head!r}; allowed: 0 to {heads - 1}, the heads of this network, "
+            "or mean, best"
         )
 
 

@@ -118,9 +118,11 @@ def _evaluate(
         "held_out": held_out,
     }
     _check(protocol, given)
+    if not 0 <= seed < 2**32:
+        raise UserError(f"--seed: got {seed}, allowed: 0 to {2**32 - 1}")
     train, test, notes = labelled_pair(*sources)
     rule = feature_rule(subject.backbone, features)
-    problem = Problem(subject, train, test, size or subject.size, rule, seed)
+    problem = Problem(subject, train, test, subject.side(size), rule, seed)
     if protocol == "quick":
         outcome = _quick(problem, held_out or HELD_OUT)
     elif protocol == "svm":

@@ -163,7 +163,7 @@ def hold_out(targets, share, seed):
     held = np.zeros(len(targets), bool)
     for label in np.unique(targets):
         those = order[targets[order] == label]
-        held[those[: int(share * len(those) + 1e-9)]] = True
+        held[those[: min(int(share * len(those) + 1e-9), len(those) - 1)]] = True
     return held
 
 

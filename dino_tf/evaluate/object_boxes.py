@@ -10,7 +10,7 @@ from dino_tf.analysis.bilateral import refine_mask
 from dino_tf.analysis.boxes import box_from_mask
 from dino_tf.analysis.dino_seg import dino_seg
 from dino_tf.analysis.lost import lost
-from dino_tf.analysis.tokencut import tokencut
+from dino_tf.analysis.tokencut import check_tau, tokencut
 from dino_tf.errors import UserError
 from dino_tf.evaluate.patches import PatchReader, ahead
 
@@ -122,8 +122,7 @@ def refined_box(image, mask, patch_size, box):
 def _check_numbers(k, tau):
     if k < 1:
         raise UserError(f"k is {k}; allowed: at least 1 patch")
-    if not -1 <= tau < 1:
-        raise UserError(f"tau is {tau}; allowed: from -1 to below 1, a cosine")
+    check_tau(tau)
 
 
 def _look(subject, source, methods, chosen):

@@ -2,6 +2,7 @@
 
 import html
 import os
+from urllib.parse import quote
 
 STYLE = """
 :root { color-scheme: light dark; }
@@ -57,7 +58,7 @@ def _task(name, task, folder):
         for f in task["published"]
     ]
     pictures = [file for file in task["files"] if file.lower().endswith(PICTURES)]
-    links = [os.path.relpath(file, folder).replace(os.sep, "/") for file in pictures]
+    links = [_link(file, folder) for file in pictures]
     return "\n".join(
         [
             f"<h2>{_safe(name)}</h2>",
@@ -79,6 +80,11 @@ def _table(numbers):
         rows.append(f"<tr><td>{_safe(key)}</td>{cells}</tr>")
     body = "".join(rows)
     return f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
+
+
+def _link(file, folder):
+    """Address of a file relative to a folder, whatever the letters of its name."""
+    return quote(os.path.relpath(file, folder).replace(os.sep, "/"))
 
 
 def _list(kind, title, lines):

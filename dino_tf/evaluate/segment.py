@@ -5,6 +5,7 @@ Each part is a file of its own with `lacks` and `run_task`, as a task has them.
 
 import dataclasses
 import importlib
+import inspect
 
 from dino_tf.errors import UserError
 from dino_tf.evaluate.masked import is_binary, judged_source
@@ -93,7 +94,8 @@ def run_task(
         `Outcome`: numbers, notes and files of all parts, details by part.
 
     Raises:
-        UserError: A part is asked for that network or data do not allow.
+        UserError: A part is asked for that network or data do not allow, or an option
+            that no part has which runs.
     """
     options = {
         "size": size,
@@ -102,11 +104,14 @@ def run_task(
         "tau": tau,
         "bilateral": bilateral,
         "split": split,
-        "linear_size": linear_size or subject.size,
+        "linear_size": linear_size,
         "epochs": epochs,
     }
-    outcomes = {}
-    for chosen in _chosen(subject, data, parts):
+    outcomes, running = {}, _chosen(subject, data, parts)
+    _check_taken(running, options)
+    if linear_size is None:
+        options["linear_size"] = subject.size
+    for chosen in running:
         part = PARTS[chosen]
         own = {key: options[name] for key, name in part.options.items()}
         outcomes[chosen] = part.load().run_task(subject, data, **own)
@@ -139,6 +144,18 @@ def _chosen(subject, data, parts):
         if words:
             raise UserError(f"{name} on {data.spec}: missing is {words}")
     return list(dict.fromkeys(parts))
+
+
+def _check_taken(running, options):
+    """UserError for an option that was given and that none of the parts has."""
+    taken = {name for part in running for name in PARTS[part].options.values()}
+    defaults = inspect.signature(run_task).parameters
+    for name, value in options.items():
+        if name not in taken and value != defaults[name].default:
+            raise UserError(
+                f"--{name.replace('_', '-')}: got {value}; it belongs to none of the "
+                f"parts that run: {', '.join(running)}"
+            )
 
 
 def _suits(part, subject, data):

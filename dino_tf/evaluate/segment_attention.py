@@ -93,7 +93,8 @@ def run_task(subject, data, size=None, keep_mass=0.6, objects=None, split=None):
 
     def write(folder):
         photos = found["index"][spread(len(found["index"]), SHOWN)]
-        rows = [_tiles(subject, source, int(i), size, keep_mass, kind) for i in photos]
+        block = LastBlock(subject.backbone, subject.mean, subject.std)
+        rows = [_tiles(block, source, int(i), size, keep_mass, kind) for i in photos]
         heading = f"attention that keeps {100 * keep_mass:g} %, against objects"
         sheet = draw.save_png(draw.compose(rows, heading), folder / "attention.png")
         columns = {"best_head": found["best"], "mean_attention": found["mean"]}
@@ -204,9 +205,8 @@ def _judge(subject, source, size, keep_mass, kind):
     }
 
 
-def _tiles(subject, source, index, size, keep_mass, kind):
+def _tiles(block, source, index, size, keep_mass, kind):
     """A row of the sheet."""
-    block = LastBlock(subject.backbone, subject.mean, subject.std)
     image, objects = read_photo(source, index), objects_of(source, index, kind)
     maps, seen = attention_over(block, image, objects, size)
     masks = enlarge_nearest(keep_mass_mask(maps, keep_mass), seen.shape)

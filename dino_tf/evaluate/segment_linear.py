@@ -83,8 +83,8 @@ def lacks(subject, data):
     """What is needed and not found, in words; None is nothing."""
     if "tokens" not in getattr(subject.backbone, "result_names", ()):
         return "a network with patch tokens"
-    if not data.train.class_names or not has_masks(data.train):
-        return "photos with class masks"
+    if not data.train.class_names or not all(map(has_masks, _split(data)[:2])):
+        return "photos with class masks, to learn from and to judge"
     return None
 
 
@@ -93,17 +93,23 @@ def run_task(subject, data, size=224, epochs=10):
 
     Without a test split with masks of the same classes, every fifth photo is judged.
     """
-    train, test, notes = data.train, data.test, []
-    if test is None or test.class_names != train.class_names or not has_masks(test):
-        test = train.subset(range(0, len(train), 5))
-        train = train.subset([i for i in range(len(train)) if i % 5])
-        notes.append(
-            "no test split with masks of these classes: every fifth photo of the "
-            "training split is judged, the others train"
-        )
+    train, test, notes = _split(data)
     outcome = _judge(subject, train, test, size, epochs)
     outcome.notes[:0] = notes
     return outcome
+
+
+def _split(data):
+    """(photos that teach, photos that are judged, notes)."""
+    train, test = data.train, data.test
+    if test is not None and test.class_names == train.class_names and has_masks(test):
+        return train, test, []
+    note = (
+        "no test split with masks of these classes: every fifth photo of the training "
+        "split is judged, the others train"
+    )
+    judged = train.subset(range(0, len(train), 5))
+    return train.subset([i for i in range(len(train)) if i % 5]), judged, [note]
 
 
 def has_masks(source):

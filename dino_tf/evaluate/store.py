@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from dino_tf.errors import UserError
+
 
 class Store:
     """A folder of arrays, each under a key made of everything they depend on.
@@ -35,6 +37,9 @@ class Store:
 
         Returns:
             Dictionary from names to arrays.
+
+        Raises:
+            UserError: They cannot be written, as on a full disk.
         """
         if self.folder is None:
             return compute()
@@ -42,7 +47,13 @@ class Store:
         kept = _read(file)
         if kept is None:
             kept = compute()
-            _write(file, kept)
+            try:
+                _write(file, kept)
+            except OSError as error:
+                raise UserError(
+                    f"{file} cannot be written ({error.strerror or error}); allowed: a "
+                    "cache with room in it, or none"
+                ) from error
         return kept
 
 

@@ -52,7 +52,9 @@ class Subject:
     def fingerprint(self):
         """SHA-256 of the weights and of all else that features depend on."""
         digest = hashlib.sha256()
-        config = keras.saving.serialize_keras_object(self.backbone)["config"]
+        config = dict(keras.saving.serialize_keras_object(self.backbone)["config"])
+        # Keras counts networks of one kind in their names.
+        config.pop("name", None)
         policy = keras.config.dtype_policy().name
         facts = [config, list(self.mean), list(self.std), policy, FEATURES_VERSION]
         digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
@@ -74,6 +76,22 @@ class Subject:
         """What arrays computed from this network and a source depend on."""
         return {"network": self.fingerprint, "data": source.stamp(), **options}
 
+    def side(self, size=None):
+        """Side in pixels of the square that the network sees; None is the subject's.
+
+        Raises:
+            UserError: The network takes no such square.
+        """
+        size = self.size if size is None else size
+        try:
+            if size < 1:
+                raise ValueError("allowed: 1 or more")
+            if hasattr(self.backbone, "grid_of"):
+                self.backbone.grid_of((size, size))
+        except ValueError as error:
+            raise UserError(f"--size: got {size}; {error}") from error
+        return size
+
     def progress(self, count, label):
         """Object with `add(n)` that shows how many of `count` photos are done."""
         return self.track(count, label) if self.track else _Silent()
@@ -92,9 +110,10 @@ class Subject:
             and "index" to int64 (N,): the places of the readable photos.
 
         Raises:
-            UserError: No photo can be read, or the network has no such features.
+            UserError: No photo can be read, or the network has no such features, or
+                takes no such square.
         """
-        size = size or self.size
+        size = self.side(size)
         there = summaries_of(self.backbone)
         unknown = [name for name in names if name not in there]
         if unknown:

@@ -141,6 +141,17 @@ def test_refuses_what_cannot_be_judged(arguments, message):
         evaluate_discovery(Brightness(), Signs(), **arguments)
 
 
+def test_a_head_that_is_not_there_is_told_before_the_work():
+    backbone = Brightness()
+    backbone.num_heads = 2
+    backbone.extract = None
+    with pytest.raises(UserError, match="head is 2; allowed: 0 to 1"):
+        evaluate_discovery(backbone, Signs(), head=2)
+    assert evaluate_discovery(Brightness(), Signs(), head=np.int64(1)) == (
+        evaluate_discovery(Brightness(), Signs(), head=1)
+    )
+
+
 def test_refuses_features_that_are_not_finite():
     backbone = Brightness()
     good = backbone.extract

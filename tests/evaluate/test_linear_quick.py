@@ -109,6 +109,11 @@ def test_photos_held_out_are_of_every_class_in_proportion():
     assert several[hold_out(several, 0.2, 0)].sum(axis=0).tolist() == [4, 2]
 
 
+def test_every_class_keeps_a_photo_to_learn_from():
+    labels = np.array([0, 0, 0, 1, 1, 2])
+    assert hold_out(labels, 0.9999999999, 0).sum() == 2 + 1
+
+
 def test_too_few_photos_to_hold_any_out():
     x, y = clouds(6)
     model = fit_linear(x, y)

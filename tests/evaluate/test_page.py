@@ -1,5 +1,9 @@
 """The page that shows a result."""
 
+import html
+import re
+from urllib.parse import unquote, urljoin, urlsplit
+
 import pytest
 
 from dino_tf.evaluate.page import page
@@ -38,8 +42,20 @@ def test_page_shows_numbers_figures_notes_and_pictures():
         "a &amp; b have",
     ):
         assert words in text, words
-    assert "src='knn/sheet &lt;1&gt;.png'" in text
+    assert "src='knn/sheet%20%3C1%3E.png'" in text
     assert "boxes.json" not in text
+
+
+@pytest.mark.parametrize(
+    "name", ["50% #1?.png", "masks:a.png", "a'b\"<c>&.png", "é漢.png"]
+)
+def test_links_lead_to_the_file_whatever_its_name(name):
+    task = {**TASK, "files": [f"eval/{name}"]}
+    text = page({**RESULT, "tasks": {"knn": task}}, "eval")
+    (link,) = re.findall("src='([^']*)'", text)
+    address = urljoin("file:///at/eval/page.html", html.unescape(link))
+    assert unquote(urlsplit(address).path) == f"/at/eval/{name}"
+    assert not urlsplit(address).query and not urlsplit(address).fragment
 
 
 def test_names_from_outside_are_text():

@@ -73,7 +73,7 @@ def test_files_of_all_parts(subject, squares, tmp_path):
 def test_what_is_missing_is_said(subject, squares):
     plain = Data.of(ArraySource(np.zeros((2, 16, 16, 3), np.uint8)))
     assert segment.lacks(subject, Data.of(squares)) is None
-    words = "photos with masks or photos with class masks"
+    words = "photos with masks or photos with class masks, to learn from and to judge"
     assert segment.lacks(subject, plain) == words
     subject.backbone.result_names = ("cls", "tokens")
     words = "a network whose last block has attention"
@@ -142,3 +142,19 @@ def test_published_figures():
     both = SALIENCY | {f"{name}_bilateral" for name in SALIENCY}
     assert values("masks:DUT-OMRON", both) == [60.0, 53.3, 88.0, 69.7, 61.8, 89.7]
     assert values("voc2012", ATTENTION) == [45.9, 44.7, 27.3, 23.7, 22.0, 21.8]
+
+
+@pytest.mark.parametrize(
+    ("parts", "given", "words"),
+    [
+        (["attention"], {"tau": 0.3}, "--tau: got 0.3; .* run: attention$"),
+        (["saliency"], {"keep_mass": 0.5}, "--keep-mass: got 0.5; .* run: saliency$"),
+        (["saliency"], {"linear_size": 32}, "--linear-size: got 32; "),
+        (None, {"epochs": 3}, "--epochs: got 3; .* run: attention, saliency$"),
+    ],
+)
+def test_options_of_parts_that_do_not_run_are_refused(
+    subject, squares, parts, given, words
+):
+    with pytest.raises(UserError, match=words):
+        segment.run_task(subject, Data.of(squares), parts, **given)

@@ -140,7 +140,11 @@ def test_without_masks_for_the_test_photos_every_fifth_is_judged():
 
 def test_lacks():
     data = Data.of(squares(4, masks=False))
-    assert lacks(Subject(PatchColours()), data) == "photos with class masks"
+    words = "photos with class masks, to learn from and to judge"
+    assert lacks(Subject(PatchColours()), data) == words
+    # Of a single photo nothing is left to learn from.
+    assert lacks(Subject(PatchColours()), Data.of(squares(1))) == words
+    assert lacks(Subject(PatchColours()), Data.of(squares(2))) is None
     other = PatchColours()
     other.result_names = ("cls",)
     found = lacks(Subject(other), Data.of(squares(4)))

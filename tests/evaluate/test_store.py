@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from dino_tf.errors import UserError
 from dino_tf.evaluate.store import Store, fingerprint
 
 
@@ -54,6 +55,16 @@ def test_nothing_is_left_of_a_failure(tmp_path):
 
     with pytest.raises(RuntimeError):
         Store(tmp_path).arrays("boxes", {}, fail)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_told(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(UserError, match="No space left.*allowed: a cache with room"):
+        Store(tmp_path).arrays("boxes", {}, counting()[1])
     assert not list(tmp_path.iterdir())
 
 

@@ -50,6 +50,21 @@ def test_second_task_costs_no_second_pass(network, tmp_path, monkeypatch):
     np.testing.assert_array_equal(first["index"], np.arange(5))
 
 
+def test_equal_networks_of_other_names_are_one(network):
+    again = VisionTransformer(**SIZES)
+    again.build(None)
+    assert again.name != network.name
+    assert Subject(again).fingerprint != Subject(network).fingerprint
+    again.set_weights(network.get_weights())
+    assert Subject(again).fingerprint == Subject(network).fingerprint
+
+
+@pytest.mark.parametrize("size", [0, -8, 12])
+def test_a_square_that_the_network_does_not_take(network, size):
+    with pytest.raises(UserError, match=f"--size: got {size}; "):
+        Subject(network, size=16).summaries(ArraySource(IMAGES), size)
+
+
 def test_other_photos_weights_pixels_or_sizes_are_seen_anew(
     network, tmp_path, monkeypatch
 ):
