@@ -8,7 +8,7 @@ import pytest
 from dino_tf.datasets.arrays import ArraySource
 from dino_tf.datasets.scenes import Scenes
 from dino_tf.errors import UserError
-from dino_tf.evaluate import segment
+from dino_tf.evaluate import segment, segment_attention, segment_saliency
 from dino_tf.evaluate.published import data_name, figures_for
 from dino_tf.evaluate.subject import Data, Subject
 from dino_tf.models.vit import VisionTransformer
@@ -142,3 +142,18 @@ def test_published_figures():
     both = SALIENCY | {f"{name}_bilateral" for name in SALIENCY}
     assert values("masks:DUT-OMRON", both) == [60.0, 53.3, 88.0, 69.7, 61.8, 89.7]
     assert values("voc2012", ATTENTION) == [45.9, 44.7, 27.3, 23.7, 22.0, 21.8]
+
+
+@pytest.mark.parametrize("part", [segment_attention, segment_saliency])
+def test_numbers_and_pictures_share_a_trace(squares, tmp_path, monkeypatch, part):
+    backbone = VisionTransformer(8, 1, 1, patch_size=8, image_size=16)
+    backbone.build()
+    traces, extract = [], VisionTransformer.extract_from
+    monkeypatch.setattr(
+        VisionTransformer,
+        "extract_from",
+        lambda *given: traces.append(given[2]) or extract(*given),
+    )
+    outcome = part.run_task(Subject(backbone), Data.of(squares))
+    outcome.write(tmp_path / "new")
+    assert len(traces) == 1
