@@ -1,6 +1,8 @@
 """One box a photo by LOST, TokenCut and attention, from one pass over the photos."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
@@ -19,6 +21,9 @@ NEEDS = {"tokencut": "keys", "lost": "keys", "attention": "attention"}
 METHODS = ("lost", "tokencut", "attention")
 # To be raised when the same network and photos give other boxes than before.
 BOXES_VERSION = 1
+# Photos of more patches are looked at one by one: each takes 32 bytes times the square
+# of their number, 300 MB and more.
+LARGE = 3000
 
 
 def find_boxes(subject, source, methods, k=100, tau=0.2, bilateral=False, indices=None):
@@ -140,12 +145,13 @@ def _look(subject, source, methods, chosen):
                     f"the {name} of photo {source.id(photo.index)!r} are not finite; "
                     "allowed: a network whose training did not diverge"
                 )
-        return photo, {
-            method: boxes_of(photo, reader.patch_size, method, **settings)
-            for method, settings in methods.items()
-        }
+        with one_large if np.prod(photo.grid(reader.patch_size)) > LARGE else freely:
+            return photo, {
+                method: boxes_of(photo, reader.patch_size, method, **settings)
+                for method, settings in methods.items()
+            }
 
-    rows = []
+    rows, one_large, freely = [], threading.Lock(), nullcontext()
     # Photos side by side use the cores better than the small matrices of one.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor() as threads:
         for photo, boxes in ahead(threads, find, reader.photos(source, chosen)):

@@ -1,14 +1,18 @@
 """What the last block makes of the patches of images of any size."""
 
+import math
 from collections import Counter
 
 import tensorflow as tf
 
+from dino_tf.errors import UserError
 from dino_tf.evaluate.features import compiled
 
 # Tracing takes as long as three batches run eagerly, or eight photos run one by one
 # (ViT-Ti/16, two cores).
 WORTH_A_TRACE, WORTH_ONE_FOR_ALL = 3, 8
+# Heads x N x N numbers of attention that one photo may have: 4 GB in float32.
+MOST_NUMBERS = 1 << 30
 
 
 class PatchPass:
@@ -42,15 +46,32 @@ class PatchPass:
         Returns:
             {"keys": float32 (B, h * w, D), "attention": float32 (B, heads, h, w), that
             of CLS}, those asked for, as NumPy arrays.
+
+        Raises:
+            UserError: The images have more patches than memory is likely to hold.
         """
         images = tf.convert_to_tensor(images, tf.float32)
         shape = tuple(images.shape[1:])
+        self._check_patches(*shape[:2])
         found = {n: v.numpy() for n, v in self._pass_of(shape)(images).items()}
         if "attention" in found:
             maps, patch = found["attention"], self.backbone.patch_size
             grid = (shape[0] // patch, shape[1] // patch)
             found["attention"] = maps.reshape(*maps.shape[:2], *grid)
         return found
+
+    def _check_patches(self, height, width):
+        """Memory grows with the square of the patches; it ends without a word."""
+        patch, heads = self.backbone.patch_size, getattr(self.backbone, "num_heads", 1)
+        patches = (height // patch) * (width // patch)
+        most = math.isqrt(MOST_NUMBERS // heads)
+        if patches > most:
+            side = math.isqrt(most) * patch
+            raise UserError(
+                f"a photo has {width} x {height} pixels, {patches:,} patches of "
+                f"{patch}; allowed for this network: {most:,}, such as {side} x {side} "
+                "pixels"
+            )
 
     def _pass_of(self, shape):
         if self._any_size:

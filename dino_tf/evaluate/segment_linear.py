@@ -12,9 +12,11 @@ shares that the classes have in every patch instead of on single pixels, so that
 tokens are computed once. Pixels are what is judged, at the mask's own size.
 """
 
+import io
 from functools import partial
 
 import numpy as np
+from PIL import Image
 from threadpoolctl import threadpool_limits
 
 from dino_tf.analysis.confusion import (
@@ -27,6 +29,7 @@ from dino_tf.analysis.confusion import (
 from dino_tf.analysis.patch_classes import check_mask, enlarge_bilinear, patch_shares
 from dino_tf.analysis.softmax_regression import fit_softmax
 from dino_tf.errors import UserError
+from dino_tf.evaluate.masked import check_shapes
 from dino_tf.evaluate.patch_tokens import MOST_BYTES, PatchTokens
 from dino_tf.evaluate.splits import spread
 from dino_tf.evaluate.subject import Outcome, Subject
@@ -72,8 +75,8 @@ def evaluate_linear_segmentation(
 
     Raises:
         UserError: a source has no masks, the classes differ, a mask has a class that
-            does not exist or is void everywhere, a token is not finite, or `size`
-            and `epochs` do not fit.
+            does not exist, is void everywhere or has another shape than its photo, a
+            token is not finite, or `size` and `epochs` do not fit.
     """
     subject = Subject(backbone, mean, std, batch_size=batch_size)
     return _judge(subject, train_source, test_source, size, epochs).numbers
@@ -167,10 +170,16 @@ def _masked(source, notes):
 
 
 def _mask(source, place, classes):
+    place = int(place)
     try:
-        return check_mask(source.mask(int(place)), classes)
+        mask = check_mask(source.mask(place), classes)
     except UserError as error:
-        raise UserError(f"photo {source.id(int(place))!r}: {error}") from error
+        raise UserError(f"photo {source.id(place)!r}: {error}") from error
+    # No pixel is decoded here: the tokens may have come from the store.
+    with Image.open(io.BytesIO(source.image_bytes(place))) as photo:
+        pixels = np.broadcast_to(0, (photo.height, photo.width))
+    check_shapes(pixels, mask, source.id(place))
+    return mask
 
 
 def _fit(tokens, classes, epochs, notes):

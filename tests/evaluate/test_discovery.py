@@ -141,6 +141,12 @@ def test_refuses_what_cannot_be_judged(arguments, message):
         evaluate_discovery(Brightness(), Signs(), **arguments)
 
 
+def test_large_photos_one_by_one_have_the_same_boxes(monkeypatch):
+    together = evaluate_discovery(Brightness(), Signs())
+    monkeypatch.setattr("dino_tf.evaluate.object_boxes.LARGE", 0)
+    assert evaluate_discovery(Brightness(), Signs()) == together
+
+
 def test_a_head_that_is_not_there_is_told_before_the_work():
     backbone = Brightness()
     backbone.num_heads = 2

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from dino_tf.errors import UserError
+from dino_tf.evaluate import patch_pass
 from dino_tf.evaluate.last_block import LastBlock
 from dino_tf.models.backbones import create_backbone
 from dino_tf.transforms.image import normalize
@@ -50,3 +52,14 @@ def test_pixels_are_normalised_as_told(backbone):
     photo = image(16, 16)
     plain = LastBlock(backbone, (0, 0, 0), (1, 1, 1)).keys(photo)
     assert np.abs(plain - LastBlock(backbone).keys(photo)).max() > 1e-4
+
+
+def test_a_photo_of_too_many_patches_is_refused(backbone, monkeypatch):
+    """Two heads of 15 x 15 numbers are 450."""
+    monkeypatch.setattr(patch_pass, "MOST_NUMBERS", 450)
+    assert LastBlock(backbone).keys(image(24, 40)).shape == (15, 16)
+    words = (
+        "40 x 32 pixels, 20 patches of 8; allowed for this network: 15, such as 24 x"
+    )
+    with pytest.raises(UserError, match=words):
+        LastBlock(backbone).keys(image(32, 40))

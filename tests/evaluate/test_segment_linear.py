@@ -161,6 +161,9 @@ def test_refuses_empty_and_foreign_truth():
     void.mask = lambda i: np.full((SIZE, SIZE), 7, np.uint8)
     with pytest.raises(UserError, match="photo '00000000': a mask has the class 7"):
         task(void, squares(4))
+    void.mask = lambda i: np.zeros((SIZE, 2 * SIZE), np.uint8)
+    with pytest.raises(UserError, match="mask of '00000000' has 64 x 32 pixels"):
+        task(void, squares(4))
 
 
 @pytest.mark.parametrize(
