@@ -204,6 +204,7 @@ def _evaluate(parsed):
         part=given["part"],
         untrained=given["untrained"],
         cache=None if given["cache"] == "none" else given["cache"],
+        skip=given.get("skip", ()),
     )
     return 0
 

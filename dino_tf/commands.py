@@ -124,7 +124,16 @@ ARGUMENTS = {
     },
     "presets": {},
     **{f"evaluate.{n}": {**_EVALUATE, **task.options} for n, task in TASKS.items()},
-    "evaluate.all": _EVALUATE,
+    "evaluate.all": {
+        **_EVALUATE,
+        "--skip": {
+            "type": str,
+            "nargs": "+",
+            "default": [],
+            "metavar": "TASK",
+            "help": "tasks to leave out, such as finetune, which takes longest",
+        },
+    },
 }
 EXAMPLES = """\
 examples:

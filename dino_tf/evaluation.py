@@ -37,6 +37,7 @@ def evaluate_weights(
     part=None,
     untrained=True,
     cache=CACHE,
+    skip=(),
     say=print,
 ):
     """Answers one question about weights, or all of them.
@@ -48,10 +49,10 @@ def evaluate_weights(
         out: New `.json` file; None: `eval/` of the run given as `weights`, else
             `result/eval`. Pictures and further files lie in a folder of its name.
         options: {name: value} of the task; what is missing has its default.
-        num_heads: See `load_backbone`.
-        part: See `load_backbone`.
+        num_heads, part: See `load_backbone`.
         untrained: Whether the same network untrained is evaluated as well.
         cache: Folder of kept features; None keeps none.
+        skip: Names of tasks that "all" leaves out.
         say: Function that shows text to the person.
 
     Returns:
@@ -60,10 +61,9 @@ def evaluate_weights(
         "photos" and "network" (SHA-256 of the weights) say of what.
 
     Raises:
-        UserError: For wrong names, options, weights or data, and for a file that is
-            there already.
+        UserError: For wrong names, options, weights or data, and a file that exists.
     """
-    chosen = {task: find_task(task)} if task != "all" else TASKS
+    chosen = _chosen(task, skip)
     options = check_options(task, options or {})
     file = _new_file(out, weights, task, data)
     subject = _subject_of(weights, num_heads, part, cache)
@@ -145,6 +145,20 @@ def _subject_of(weights, num_heads, part, cache):
     size = evaluation_size(weights, backbone)
     mean, std = pixel_statistics(weights)
     return Subject(backbone, mean, std, size, Store(cache), Bar)
+
+
+def _chosen(task, skip):
+    """{name: `Task`} of what is asked for."""
+    for name in skip:
+        find_task(name)
+    if skip and task != "all":
+        raise UserError(f"skip: got {', '.join(skip)}, allowed: with the task all")
+    if task != "all":
+        return {task: find_task(task)}
+    left = {name: one for name, one in TASKS.items() if name not in skip}
+    if not left:
+        raise UserError("skip: got every task, allowed: all but one")
+    return left
 
 
 def _compared(subject, weights, untrained, source):

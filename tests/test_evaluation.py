@@ -96,6 +96,21 @@ def test_all_goes_on_without_what_cannot_be_done(weights, toy, tmp_path):
     assert (tmp_path / "all" / "toy" / "words.txt").is_file()
 
 
+def test_all_leaves_out_what_is_skipped(weights, toy, tmp_path):
+    quiet = {"cache": None, "untrained": False, "say": lambda _: None}
+    out, data = tmp_path / "all.json", "scenes:20"
+    result = evaluate_weights("all", weights, data, out, skip=["never"], **quiet)
+    assert list(result["tasks"]) == ["toy"]
+    with pytest.raises(UserError, match="needs masks"):
+        evaluate_weights("all", weights, data, tmp_path / "b.json", skip=["toy"])
+    with pytest.raises(UserError, match="got every task"):
+        evaluate_weights("all", weights, data, out, skip=["toy", "never"])
+    with pytest.raises(UserError, match="no task 'knm'"):
+        evaluate_weights("all", weights, data, out, skip=["knm"])
+    with pytest.raises(UserError, match="with the task all"):
+        evaluate_weights("toy", weights, data, out, skip=["never"])
+
+
 @pytest.mark.parametrize("place", ["--out", "--cache"])
 def test_where_nothing_can_be_written_no_work_begins(weights, toy, tmp_path, place):
     (tmp_path / "file").write_text("mine")

@@ -35,8 +35,8 @@ RANKS = (
         "classes class_masks",
     },
     {
-        "evaluate": "__init__ features splits store subject published page knn "
-        "patch_pass "
+        "evaluate": "__init__ features splits labelled store subject published page "
+        "patch_pass knn "
         "linear_scores linear_quick linear_svm linear_heads linear_photos "
         "linear_views linear_published linear "
         "patches object_boxes discovery_files discovery "

@@ -88,7 +88,22 @@ def normalize(features):
 
 def compiled_summarizer(backbone, names):
     """`summarizer` as a compiled function, to be used for several passes."""
-    return tf.function(summarizer(backbone, names), autograph=False)
+    return compiled(summarizer(backbone, names))
+
+
+def compiled(function, signature=None):
+    """A function of one tensor as a graph; nothing in a network branches on values.
+
+    Args:
+        function: takes a tensor.
+        signature: `tf.TensorSpec`; None lets every shape have a graph of its own.
+    """
+    signature = None if signature is None else [signature]
+    graph = tf.function(function, input_signature=signature, autograph=False)
+    # TensorFlow counts traces by lines of code: the same lines for another network
+    # would look like one function that is traced again and again.
+    graph._omit_frequent_tracing_warning = True
+    return graph
 
 
 def summarizer(backbone, names):

@@ -293,7 +293,7 @@ def training_batches(photos, classifier, settings):
     """
     classes = len(classifier.class_names)
     count = None if classifier.multi_label else classes
-    labels = [row[0] for row in photos.labels] if count else photos.rows(classes)
+    labels = [row[0] for row in photos.labels] if count else photos.targets()
     view = RandomCrop(
         classifier.size,
         (settings.smallest_crop, 1.0),

@@ -7,12 +7,13 @@ import tensorflow as tf
 
 from dino_tf.analysis.neighbours import knn_accuracy, mean_average_precision
 from dino_tf.errors import Diverged, UserError
-from dino_tf.evaluate.knn import multi_hot
+from dino_tf.evaluate.features import compiled
+from dino_tf.evaluate.labelled import Labelled, multi_hot
 from dino_tf.pipeline import BadImages, evaluation_dataset
 
 
 @dataclasses.dataclass
-class Photos:
+class Photos(Labelled):
     """Labelled photos of a source.
 
     Attributes:
@@ -21,33 +22,7 @@ class Photos:
         bad: `BadImages` of those that cannot be read.
     """
 
-    source: object
-    labels: list
     bad: BadImages = dataclasses.field(default_factory=BadImages)
-
-    @classmethod
-    def of(cls, source, notes):
-        """Those of a source that have a label; how many have none is noted."""
-        labels = [source.labels(i) for i in range(len(source))]
-        kept = [i for i, label in enumerate(labels) if label]
-        if not kept:
-            raise UserError(
-                f"{source.name!r} has no labels; fine-tuning needs labelled photos"
-            )
-        if len(kept) < len(source):
-            left = len(source) - len(kept)
-            notes.append(f"without a label in {source.name!r}, left out: {left:,}")
-            source = source.subset(kept)
-        return cls(source, [labels[i] for i in kept])
-
-    @property
-    def single(self):
-        """Whether every photo has exactly one label."""
-        return all(len(label) == 1 for label in self.labels)
-
-    def rows(self, classes):
-        """float32 (N, classes): one where a photo has a class."""
-        return multi_hot(self.labels, classes)
 
     def note(self, notes):
         """Notes how many photos could not be read."""
@@ -72,7 +47,7 @@ class Judge:
     def __init__(self, classifier, photos, size, subject):
         self.classifier, self.photos = classifier, photos
         self.size, self.subject = size, subject
-        self._forward = tf.function(lambda x: classifier(x, training=False))
+        self._forward = compiled(lambda x: classifier(x, training=False))
 
     def __call__(self):
         """{"finetune/...": percentage}."""

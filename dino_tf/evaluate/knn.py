@@ -17,6 +17,7 @@ from dino_tf.analysis.neighbours import (
 )
 from dino_tf.errors import UserError
 from dino_tf.evaluate.features import normalize
+from dino_tf.evaluate.labelled import multi_hot
 from dino_tf.evaluate.splits import spread
 from dino_tf.evaluate.subject import Outcome, Subject
 from dino_tf.transforms.image import IMAGENET_MEAN, IMAGENET_STD, try_decode
@@ -250,14 +251,6 @@ def _precision(k, similarities, indices, train, test, temperature):
     seen = np.flatnonzero(~np.isnan(precisions))
     per_class = {names[c]: float(precisions[c]) for c in seen}
     return {f"knn/map_k{k}": float(np.nanmean(precisions))}, per_class, None
-
-
-def multi_hot(labels, classes):
-    """float32 (N, classes): one where a photo has a label."""
-    targets = np.zeros((len(labels), classes), np.float32)
-    for row, label in zip(targets, labels, strict=True):
-        row[list(label)] = 1
-    return targets
 
 
 def _sparse_targets(labels, classes):

@@ -6,6 +6,7 @@ import numpy as np
 
 from dino_tf.errors import UserError
 from dino_tf.evaluate.features import summaries_of
+from dino_tf.evaluate.labelled import Labelled
 from dino_tf.models.xcit import XCiT
 
 # From this width on the published protocol takes other features.
@@ -65,55 +66,8 @@ def join_features(found, rule):
     return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
 
 
-@dataclasses.dataclass
-class Labelled:
-    """The photos of a source that have a label.
-
-    Attributes:
-        source: `Source` of them alone.
-        labels: Of each, the tuple of its classes.
-    """
-
-    source: object
-    labels: list
-
-    @classmethod
-    def of(cls, source, notes):
-        """Those of a source that have a label; a line in `notes` counts the others.
-
-        Raises:
-            UserError: None has.
-        """
-        labels = [source.labels(i) for i in range(len(source))]
-        kept = [i for i, label in enumerate(labels) if label]
-        if not kept:
-            raise UserError(
-                f"{source.name!r} has no labels; linear classification needs labelled "
-                "photos"
-            )
-        if len(kept) < len(source):
-            without = len(source) - len(kept)
-            notes.append(f"{source.name}: {without:,} photos without a label left out")
-            source = source.subset(kept)
-        return cls(source, [labels[i] for i in kept])
-
-    @property
-    def single(self):
-        """Whether every photo has exactly one label."""
-        return all(len(label) == 1 for label in self.labels)
-
-    @property
-    def classes(self):
-        """Number of classes, those without a photo included."""
-        return len(self.source.class_names)
-
-    def targets(self, places=None):
-        """float32 (N, C): one where a photo has a class, for all photos or some."""
-        labels = self.labels if places is None else [self.labels[i] for i in places]
-        targets = np.zeros((len(labels), self.classes), np.float32)
-        for row, label in zip(targets, labels, strict=True):
-            row[list(label)] = 1
-        return targets
+class LinearPhotos(Labelled):
+    """Labelled photos that a linear classifier is fitted on, or judged by."""
 
     def strict_targets(self, places):
         """int64 (N, C): 1 shows, 0 does not, -1 shows the class only as difficult.
@@ -151,16 +105,16 @@ class Problem:
 
     Attributes:
         subject: `Subject`.
-        train: `Labelled` photos that teach.
-        test: `Labelled` photos that are judged.
+        train: `LinearPhotos` photos that teach.
+        test: `LinearPhotos` photos that are judged.
         size: Side of the square that the network sees, in pixels.
         rule: From `feature_rule`.
         seed: Of everything drawn.
     """
 
     subject: object
-    train: Labelled
-    test: Labelled
+    train: LinearPhotos
+    test: LinearPhotos
     size: int
     rule: str
     seed: int
@@ -176,7 +130,7 @@ class Problem:
         return self.train.source.class_names
 
     def features(self, photos, places=None):
-        """`Labelled.features` of photos that teach or are judged."""
+        """`LinearPhotos.features` of photos that teach or are judged."""
         return photos.features(self.subject, self.size, self.rule, places)
 
     def targets(self, photos, places):
@@ -204,7 +158,7 @@ def labelled_pair(train_source, test_source):
         test_source: `Source` that is judged, of the same classes.
 
     Returns:
-        (`Labelled`, `Labelled`, list of lines).
+        (`LinearPhotos`, `LinearPhotos`, list of lines).
 
     Raises:
         UserError: The classes differ, a source has no labels, or all training photos
@@ -218,7 +172,7 @@ def labelled_pair(train_source, test_source):
             "classes in the same order"
         )
     notes = []
-    train, test = (Labelled.of(s, notes) for s in (train_source, test_source))
+    train, test = (LinearPhotos.of(s, notes) for s in (train_source, test_source))
     known = {label for labels in train.labels for label in labels}
     if len(set(train.labels)) == 1:
         raise UserError(

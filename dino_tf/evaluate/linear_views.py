@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import tensorflow as tf
 
-from dino_tf.evaluate.features import summarizer
+from dino_tf.evaluate.features import compiled_summarizer
 from dino_tf.evaluate.linear_photos import RULES, join_features
 from dino_tf.pipeline import BadImages
 from dino_tf.transforms.augment import apply_if, hflip, random_boxes
@@ -151,7 +151,7 @@ def _joined(epoch, waiting):
 
 def _pieces(backbone, views, rule, full):
     """Features, places and positions of every batch of views, from one trace."""
-    forward = tf.function(summarizer(backbone, RULES[rule]))
+    forward = compiled_summarizer(backbone, RULES[rule])
     for batch in views:
         count = len(batch["index"])
         images = tf.pad(batch["image"], [[0, full - count], *[[0, 0]] * 3])

@@ -6,6 +6,7 @@ from collections import Counter
 import tensorflow as tf
 
 from dino_tf.errors import UserError
+from dino_tf.evaluate.features import compiled
 
 # Tracing takes as long as three batches run eagerly, or eight photos run one by one
 # (ViT-Ti/16, two cores).
@@ -78,7 +79,7 @@ class PatchPass:
         self._seen[shape] += 1
         if self._seen[shape] == WORTH_A_TRACE:
             signature = tf.TensorSpec((None, *shape), tf.float32)
-            self._compiled[shape] = _traced(self._extract, signature)
+            self._compiled[shape] = compiled(self._extract, signature)
         return self._compiled.get(shape, self._extract)
 
     def _one_for_all(self):
@@ -91,7 +92,7 @@ class PatchPass:
         def rest(tokens):
             return self._patches_alone(backbone.extract_from(tokens, list(self.names)))
 
-        rest = _traced(rest, tokens)
+        rest = compiled(rest, tokens)
         return lambda images: rest(backbone.embed(images))
 
     def _extract(self, images):
@@ -105,8 +106,3 @@ class PatchPass:
             "attention": lambda attention: attention[:, :, 0, prefix:],
         }
         return {n: tf.cast(cut[n](v), tf.float32) for n, v in found.items()}
-
-
-def _traced(function, signature):
-    # Nothing in a network here branches on values, and autograph takes its time.
-    return tf.function(function, input_signature=[signature], autograph=False)

@@ -1,5 +1,7 @@
 """Do the heads of the last block attend to objects? Jaccard with their masks."""
 
+from functools import partial
+
 import numpy as np
 from PIL import Image
 
@@ -68,7 +70,8 @@ def evaluate_attention(
         facebookresearch/dino, visualize_attention.py and issue 54.
     """
     kind = kind_of_objects(source, objects)
-    found = _judge(Subject(backbone, mean, std), source, size, keep_mass, kind)
+    block = LastBlock(backbone, mean, std)
+    found = _judge(Subject(backbone), block, source, size, keep_mass, kind)
     return summarise(found)
 
 
@@ -87,13 +90,13 @@ def run_task(subject, data, size=None, keep_mass=0.6, objects=None, split=None):
     depends = subject.depends(
         source, size=size, keep_mass=keep_mass, objects=kind, version=VERSION
     )
-    found = subject.store.arrays(
-        "jaccard", depends, lambda: _judge(subject, source, size, keep_mass, kind)
-    )
+    # One for numbers and pictures: it is traced but once.
+    block = LastBlock(subject.backbone, subject.mean, subject.std)
+    judge = partial(_judge, subject, block, source, size, keep_mass, kind)
+    found = subject.store.arrays("jaccard", depends, judge)
 
     def write(folder):
         photos = found["index"][spread(len(found["index"]), SHOWN)]
-        block = LastBlock(subject.backbone, subject.mean, subject.std)
         rows = [_tiles(block, source, int(i), size, keep_mass, kind) for i in photos]
         heading = f"attention that keeps {100 * keep_mass:g} %, against objects"
         sheet = draw.save_png(draw.compose(rows, heading), folder / "attention.png")
@@ -171,9 +174,8 @@ def attention_over(block, image, objects, size=480):
     return maps, objects[:rows, :columns]
 
 
-def _judge(subject, source, size, keep_mass, kind):
+def _judge(subject, block, source, size, keep_mass, kind):
     """{"index", "best", "mean", "heads"} of all photos that show an object."""
-    block = LastBlock(subject.backbone, subject.mean, subject.std)
     bar = subject.progress(len(source), f"attention over {source.name}")
     names = ("index", "best", "mean", "heads", "unread")
     found = {name: [] for name in names}

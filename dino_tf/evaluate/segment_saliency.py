@@ -1,5 +1,7 @@
 """Does TokenCut find what stands out? F, IoU and accuracy against binary masks."""
 
+from functools import partial
+
 import numpy as np
 from PIL import Image
 
@@ -69,8 +71,8 @@ def evaluate_saliency(
         Wang et al. 2022, arXiv 2202.11539, section 4.2; YangtaoWANG95/TokenCut,
         unsupervised_saliency_detection/get_saliency.py and metric.py.
     """
-    found = _judge(Subject(backbone, mean, std), source, tau, bilateral)
-    return summarise(found)
+    block = LastBlock(backbone, mean, std)
+    return summarise(_judge(Subject(backbone), block, source, tau, bilateral))
 
 
 def lacks(subject, data):
@@ -84,13 +86,13 @@ def run_task(subject, data, tau=0.2, bilateral=False, split=None):
     """`evaluate_saliency` as a part of the task; see `dino_tf.tasks.Task`."""
     source = required_source(data, split)
     depends = subject.depends(source, tau=tau, bilateral=bilateral, version=VERSION)
-    found = subject.store.arrays(
-        "saliency", depends, lambda: _judge(subject, source, tau, bilateral)
-    )
+    # One for numbers and pictures: it is traced but once.
+    block = LastBlock(subject.backbone, subject.mean, subject.std)
+    judge = partial(_judge, subject, block, source, tau, bilateral)
+    found = subject.store.arrays("saliency", depends, judge)
 
     def write(folder):
         photos = found["index"][spread(len(found["index"]), SHOWN)]
-        block = LastBlock(subject.backbone, subject.mean, subject.std)
         rows = [_tiles(block, source, int(i), tau, bilateral) for i in photos]
         sheet = draw.compose(rows, "what TokenCut finds, against masks")
         columns = {
@@ -192,9 +194,8 @@ def agreement(prediction, truth):
     }
 
 
-def _judge(subject, source, tau, bilateral):
+def _judge(subject, block, source, tau, bilateral):
     """{"index", "f", "iou", "accuracy", ...} of all photos that show an object."""
-    block = LastBlock(subject.backbone, subject.mean, subject.std)
     bar = subject.progress(len(source), f"TokenCut over {source.name}")
     found, unread = {}, []
     for index in range(len(source)):

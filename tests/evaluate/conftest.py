@@ -34,7 +34,7 @@ class Brightness(keras.layers.Layer):
             return {"keys": keras.ops.pad(keys, ((0, 0), (1, 0), (0, 0)))}
         both = both / keras.ops.maximum(keras.ops.sum(both, -1, keepdims=True), 1)
         both = keras.ops.pad(both, ((0, 0), (0, 0), (1, 0)))
-        count = both.shape[-1]
+        count = keras.ops.shape(both)[-1]
         return {"attention": keras.ops.repeat(both[:, :, None], count, axis=2)}
 
 

@@ -205,8 +205,8 @@ def test_numbers_by_hand():
 def test_photos_without_label_are_left_out_with_a_note():
     labels = [*ONE, (), ()]
     tuned = outcome(data=Data.of(colours(labels), colours([(0,), ()], 1)))
-    assert "without a label in 'arrays', left out: 2" in tuned.notes
-    assert "without a label in 'arrays', left out: 1" in tuned.notes
+    assert "arrays: 2 photos without a label left out" in tuned.notes
+    assert "arrays: 1 photos without a label left out" in tuned.notes
     assert tuned.numbers["finetune/top1"] == 100.0
 
 

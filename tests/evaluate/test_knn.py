@@ -166,10 +166,12 @@ def test_classes_with_one_training_photo_or_none():
 
 
 def test_without_a_test_split_every_fifth_photo_is_judged():
-    outcome = task(Colours(ONE), k=(1,))
+    data = Data.of(Colours(ONE))
+    outcome = run_task(Subject(MeanColour()), data, 16, (1,))
     assert outcome.details["training_photos"] == 24
-    # That is told once for all tasks, by `Data.notes`.
-    assert not any("every fifth" in note for note in outcome.notes)
+    assert data.notes == [
+        "colours has no test split: every fifth training photo is judged by the others"
+    ]
 
 
 def test_one_class():

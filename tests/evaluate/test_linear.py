@@ -10,7 +10,7 @@ from dino_tf.datasets.arrays import ArraySource
 from dino_tf.datasets.source import Boxes
 from dino_tf.errors import UserError
 from dino_tf.evaluate.linear import evaluate_linear, lacks, run_task
-from dino_tf.evaluate.linear_photos import Labelled, feature_rule, join_features
+from dino_tf.evaluate.linear_photos import LinearPhotos, feature_rule, join_features
 from dino_tf.evaluate.published import figures_for
 from dino_tf.evaluate.store import Store
 from dino_tf.evaluate.subject import Data, Subject
@@ -145,7 +145,7 @@ def test_difficult_objects_count_for_neither_side():
         None,
     ]
     source = photos([(0, 1), (0,), (1,)], boxes=boxes)
-    targets = Labelled.of(source, []).strict_targets([0, 1, 2])
+    targets = LinearPhotos.of(source, []).strict_targets([0, 1, 2])
     assert targets.tolist() == [[-1, 1, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0]]
 
 

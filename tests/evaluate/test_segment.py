@@ -8,7 +8,7 @@ import pytest
 from dino_tf.datasets.arrays import ArraySource
 from dino_tf.datasets.scenes import Scenes
 from dino_tf.errors import UserError
-from dino_tf.evaluate import segment
+from dino_tf.evaluate import segment, segment_attention, segment_saliency
 from dino_tf.evaluate.published import data_name, figures_for
 from dino_tf.evaluate.subject import Data, Subject
 from dino_tf.models.vit import VisionTransformer
@@ -158,3 +158,18 @@ def test_options_of_parts_that_do_not_run_are_refused(
 ):
     with pytest.raises(UserError, match=words):
         segment.run_task(subject, Data.of(squares), parts, **given)
+
+
+@pytest.mark.parametrize("part", [segment_attention, segment_saliency])
+def test_numbers_and_pictures_share_a_trace(squares, tmp_path, monkeypatch, part):
+    backbone = VisionTransformer(8, 1, 1, patch_size=8, image_size=16)
+    backbone.build()
+    traces, extract = [], VisionTransformer.extract_from
+    monkeypatch.setattr(
+        VisionTransformer,
+        "extract_from",
+        lambda *given: traces.append(given[2]) or extract(*given),
+    )
+    outcome = part.run_task(Subject(backbone), Data.of(squares))
+    outcome.write(tmp_path / "new")
+    assert len(traces) == 1

@@ -77,7 +77,7 @@ def test_save_png_replaces_the_old_file_and_leaves_nothing_else(tmp_path):
 def test_a_failed_save_keeps_the_old_file(tmp_path, monkeypatch):
     path = draw.save_png(np.full((4, 4), 7, np.uint8), tmp_path / "picture.png")
 
-    def fail(self, file, format):
+    def fail(self, file, **options):
         file.write(b"half")
         raise OSError("disk full")
 
