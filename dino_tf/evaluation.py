@@ -205,7 +205,7 @@ def _answer(task, subjects, data, options, folder, say):
             break  # Pictures and files alone, which are written of ours.
     own: Outcome = outcomes["ours"]
     for line in own.notes:
-        say(line)
+        say(textwrap.fill(line, 80, subsequent_indent="  "))
     written = own.write(folder) if own.write else []
     return {
         "options": settings,

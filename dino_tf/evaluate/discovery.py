@@ -247,5 +247,5 @@ def _unreadable(source, readable, notes):
     if names:
         shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
         count = f"{len(names)} photo{'s' if len(names) > 1 else ''}"
-        notes.append(f"{count} cannot be read, left out: {shown}")
+        notes.append(f"{count} cannot be read, or too large, left out: {shown}")
     return names

@@ -32,6 +32,11 @@ class PatchPass:
         self._seen, self._compiled = Counter(), {}
         self._any_size = None
 
+    @property
+    def most_patches(self):
+        """Most patches of one photo."""
+        return math.isqrt(MOST_NUMBERS // getattr(self.backbone, "num_heads", 1))
+
     def expect(self, count):
         """Tells that `count` photos, of whatever sizes, are about to come."""
         if count >= WORTH_ONE_FOR_ALL and self._any_size is None:
@@ -62,9 +67,8 @@ class PatchPass:
 
     def _check_patches(self, height, width):
         """Memory grows with the square of the patches; it ends without a word."""
-        patch, heads = self.backbone.patch_size, getattr(self.backbone, "num_heads", 1)
+        patch, most = self.backbone.patch_size, self.most_patches
         patches = (height // patch) * (width // patch)
-        most = math.isqrt(MOST_NUMBERS // heads)
         if patches > most:
             side = math.isqrt(most) * patch
             raise UserError(

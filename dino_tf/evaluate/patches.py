@@ -25,7 +25,8 @@ class Photo:
 
     Attributes:
         index: place in the source.
-        image: uint8 (H, W, 3); None where it cannot be read.
+        image: uint8 (H, W, 3); None where it cannot be read or has more patches than
+            memory is likely to hold.
         extension: of its format, such as "jpg"; empty where unknown.
         found: {"keys": float32 (h * w, D), "attention": float32 (heads, h, w), that of
             CLS}, those asked for.
@@ -83,6 +84,10 @@ class PatchReader:
                 yield [photo]
                 continue
             grid = photo.grid(self.patch_size)
+            if grid[0] * grid[1] > self._forward.most_patches:
+                photo.image = None
+                yield [photo]
+                continue
             waiting.setdefault(grid, []).append(photo)
             count += 1
             if len(waiting[grid]) < self._most_at_once(grid):

@@ -81,8 +81,7 @@ def run_task(
             `size_of`.
         keep_mass: See the same.
         objects: See the same.
-        tau: See `dino_tf.evaluate.segment_saliency.evaluate_saliency`.
-        bilateral: See the same.
+        tau, bilateral: See `dino_tf.evaluate.segment_saliency.evaluate_saliency`.
         split: Name of the split that is judged; see
             `dino_tf.evaluate.masked.judged_source`.
         linear_size: See
@@ -115,11 +114,12 @@ def run_task(
         part = PARTS[chosen]
         own = {key: options[name] for key, name in part.options.items()}
         outcomes[chosen] = part.load().run_task(subject, data, **own)
-    return joined(outcomes)
+    left_out = _left_out(subject, data, running) if parts is None else []
+    return joined(outcomes, left_out)
 
 
-def joined(outcomes):
-    """One `Outcome` of those of several parts, {name: `Outcome`}."""
+def joined(outcomes, left_out=()):
+    """One `Outcome` of {name: `Outcome`} of several parts, and notes on the others."""
 
     def write(folder):
         return [path for one in outcomes.values() for path in one.write(folder)]
@@ -127,7 +127,7 @@ def joined(outcomes):
     numbers = {k: v for one in outcomes.values() for k, v in one.numbers.items()}
     details = {name: one.details for name, one in outcomes.items()}
     notes = [line for one in outcomes.values() for line in one.notes]
-    return Outcome(numbers, details, write, notes)
+    return Outcome(numbers, details, write, [*notes, *left_out])
 
 
 def _chosen(subject, data, parts):
@@ -144,6 +144,21 @@ def _chosen(subject, data, parts):
         if words:
             raise UserError(f"{name} on {data.spec}: missing is {words}")
     return list(dict.fromkeys(parts))
+
+
+def _left_out(subject, data, running):
+    """Notes on the parts that nobody asked for and that do not run."""
+    notes = []
+    for name, part in PARTS.items():
+        words = part.load().lacks(subject, data)
+        if name not in running and words:
+            notes.append(f"{name}: left out, it needs {words}")
+        elif name not in running:
+            notes.append(
+                f"{name}: left out, as masks tell classes; --parts {name} takes all "
+                "objects of a photo for one"
+            )
+    return notes
 
 
 def _check_taken(running, options):

@@ -73,7 +73,12 @@ class Subject:
         return self._compiled[names]
 
     def depends(self, source, **options):
-        """What arrays computed from this network and a source depend on."""
+        """What arrays computed from this network and a source depend on.
+
+        Nothing is looked at where nothing is kept.
+        """
+        if self.store.folder is None:
+            return options
         return {"network": self.fingerprint, "data": source.stamp(), **options}
 
     def side(self, size=None):
@@ -138,8 +143,7 @@ class Subject:
             forward = self._forward(wanted)
             return extract_summaries(self.backbone, photos, wanted, bar.add, forward)
 
-        if self.store.folder is not None:
-            depends = self.depends(source, **depends)
+        depends = self.depends(source, **depends)
         kept = self.store.arrays("features", depends, compute)
         return {name: kept[name] for name in (*names, "index")}
 

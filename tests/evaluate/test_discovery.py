@@ -258,7 +258,9 @@ def test_unreadable_photos_are_left_out_and_named():
     outcome = run_task(Subject(Brightness()), Data.of(source), methods=["lost"])
     assert outcome.numbers == {"discover/lost_corloc": 100.0}
     assert outcome.details["unreadable"] == ["sign1", "sign2"]
-    assert outcome.notes == ["2 photos cannot be read, left out: sign1, sign2"]
+    assert outcome.notes == [
+        "2 photos cannot be read, or too large, left out: sign1, sign2"
+    ]
     assert evaluate_discovery(Brightness(), source, ["lost"]) == outcome.numbers
     source.image_bytes = lambda index: b"no picture"
     with pytest.raises(UserError, match="none of 4 photos of signs can be read"):

@@ -124,3 +124,15 @@ def test_ahead_keeps_the_order_and_reads_no_more_than_it_may():
         assert next(results) == 0
         assert len(asked) <= 4
         assert list(results) == [1, 4, 9, 16, 25, 36, 49]
+
+
+def test_photos_of_too_many_patches_are_left_out(monkeypatch, source):
+    # Two heads and at most 4 patches.
+    monkeypatch.setattr(patch_pass, "MOST_NUMBERS", 2 * 4**2)
+    reader = PatchReader(vit(), ("keys",), MEAN, STD)
+    photos = {p.index: p for p in reader.photos(source, range(len(SIZES)))}
+    assert len(photos) == len(SIZES)
+    for index, (height, width) in enumerate(SIZES):
+        small = -(-height // 8) * -(-width // 8) <= 4
+        assert (photos[index].image is not None) == small
+        assert bool(photos[index].found) == small

@@ -44,13 +44,15 @@ def test_binary_masks_get_all_parts(subject, squares):
     outcome = segment.run_task(subject, Data.of(squares), size=0)
     assert set(outcome.numbers) == ATTENTION | SALIENCY
     assert set(outcome.details) == {"attention", "saliency"}
-    assert len(outcome.notes) == 2
+    assert len(outcome.notes) == 3
+    assert outcome.notes[2].startswith("linear: left out, it needs photos with class")
 
 
 def test_masks_of_classes_get_saliency_when_asked(subject, classes):
     data = Data.of(classes)
     own = segment.run_task(subject, data, ["attention"], size=0)
     assert set(own.numbers) == ATTENTION
+    assert not [note for note in own.notes if "left out" in note]
     asked = segment.run_task(subject, data, ["saliency"], bilateral=True)
     assert set(asked.numbers) == SALIENCY | {f"{name}_bilateral" for name in SALIENCY}
 
