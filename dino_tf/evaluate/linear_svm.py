@@ -52,7 +52,9 @@ def svm_map(
         test_features: (T, D).
         test_targets: int (T, C), as above.
         costs: Of mistakes, to choose from.
-        seed: Of the solver's order.
+        seed: Of the folds and of the solver's order. Classes are fitted side by side
+            and share liblinear's one generator, so that equal seeds agree to the
+            solver's tolerance, not to the last bit.
 
     Returns:
         {"linear/svm_map": percentage, "linear/svm_map_11point": percentage}, over the
