@@ -66,7 +66,6 @@ TENSORFLOW = {
     "dino_tf.workload",
     "dino_tf.evaluate.features",
     "dino_tf.evaluate.finetune",
-    "dino_tf.evaluate.finetune_photos",
     "dino_tf.evaluate.finetune_step",
     "dino_tf.evaluate.patch_tokens",
     "dino_tf.evaluate.patch_pass",

@@ -46,17 +46,14 @@ def extract_summaries(backbone, dataset, names=("cls",), advance=None, forward=N
         UserError: the dataset is empty.
     """
     forward = forward or compiled_summarizer(backbone, tuple(names))
-    parts, full = {name: [] for name in (*names, "index")}, 0
-    for batch in dataset:
-        images, count = batch["image"], len(batch["index"])
-        full = max(full, count)
-        images = tf.pad(images, [[0, full - count], [0, 0], [0, 0], [0, 0]])
-        for name, found in forward(images).items():
-            parts[name].append(tf.cast(found, tf.float32)[:count].numpy())
+    parts = {name: [] for name in (*names, "index")}
+    for batch, found in passes(forward, dataset):
+        for name, values in found.items():
+            parts[name].append(values)
         parts["index"].append(np.asarray(batch["index"], dtype=np.int64))
         if advance:
-            advance(count)
-    if not full:
+            advance(len(batch["index"]))
+    if not parts["index"]:
         raise UserError("no photo to take features of; at least one must be readable")
     return {name: np.concatenate(found) for name, found in parts.items()}
 
@@ -87,8 +84,36 @@ def normalize(features):
 
 
 def compiled_summarizer(backbone, names):
-    """`summarizer` as a compiled function, to be used for several passes."""
-    return compiled(summarizer(backbone, names))
+    """`summarizer` in float32 as a compiled function, to be used for several passes."""
+    forward = summarizer(backbone, names)
+
+    def in_float32(images):
+        found = forward(images)
+        return {name: tf.cast(values, tf.float32) for name, values in found.items()}
+
+    return compiled(in_float32)
+
+
+def passes(forward, dataset):
+    """What a network gives for every batch, from one trace.
+
+    A smaller last batch is filled up with empty images, whose results are dropped.
+
+    Args:
+        forward: function from images (B, H, W, 3) to {name: tensor (B, ...)}.
+        dataset: yields {"image": (b, H, W, 3), "index": (b,), ...}, no batch larger
+            than the first.
+
+    Yields:
+        (batch, {name: array (b, ...)}).
+    """
+    full = 0
+    for batch in dataset:
+        count = len(batch["index"])
+        full = max(full, count)
+        images = tf.pad(batch["image"], [[0, full - count], *[[0, 0]] * 3])
+        found = forward(images)
+        yield batch, {name: values[:count].numpy() for name, values in found.items()}
 
 
 def compiled(function, signature=None):

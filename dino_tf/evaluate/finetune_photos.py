@@ -3,11 +3,10 @@
 import dataclasses
 
 import numpy as np
-import tensorflow as tf
 
 from dino_tf.analysis.neighbours import knn_accuracy, mean_average_precision
 from dino_tf.errors import Diverged, UserError
-from dino_tf.evaluate.features import compiled
+from dino_tf.evaluate.features import compiled, passes
 from dino_tf.evaluate.labelled import Labelled, multi_hot
 from dino_tf.pipeline import BadImages, evaluation_dataset
 
@@ -47,7 +46,7 @@ class Judge:
     def __init__(self, classifier, photos, size, subject):
         self.classifier, self.photos = classifier, photos
         self.size, self.subject = size, subject
-        self._forward = compiled(lambda x: classifier(x, training=False))
+        self._forward = compiled(lambda x: {"logits": classifier(x, training=False)})
 
     def __call__(self):
         """{"finetune/...": percentage}."""
@@ -61,22 +60,18 @@ class Judge:
 
     def _logits(self):
         subject = self.subject
-        batch = min(subject.batch_size, len(self.photos.source))
         dataset = evaluation_dataset(
             self.photos.source,
             self.size,
-            batch,
+            subject.batch_size,
             bad_images=self.photos.bad,
             mean=subject.mean,
             std=subject.std,
         )
         logits, indices = [], []
-        for found in dataset:
-            count = len(found["index"])
-            # Filled up, so that a smaller last batch needs no trace of its own.
-            images = tf.pad(found["image"], [[0, batch - count], *[[0, 0]] * 3])
-            logits.append(self._forward(images)[:count].numpy())
-            indices.append(found["index"].numpy())
+        for batch, found in passes(self._forward, dataset):
+            logits.append(found["logits"])
+            indices.append(batch["index"].numpy())
         if not indices:
             raise UserError(
                 f"no photo of {self.photos.source.name!r} can be read; at least one "

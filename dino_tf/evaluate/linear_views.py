@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import tensorflow as tf
 
-from dino_tf.evaluate.features import compiled_summarizer
+from dino_tf.evaluate.features import compiled_summarizer, passes
 from dino_tf.evaluate.linear_photos import RULES, join_features
 from dino_tf.pipeline import BadImages
 from dino_tf.transforms.augment import apply_if, hflip, random_boxes
@@ -130,7 +130,10 @@ def view_features(
     )
     bar = subject.progress(total * epochs, f"{epochs} epochs of {source.name}")
     waiting, now = [], (0, 0)
-    for features, places, positions in _pieces(subject.backbone, views, rule, at_once):
+    forward = compiled_summarizer(subject.backbone, RULES[rule])
+    for batch, found in passes(forward, views):
+        features, places = join_features(found, rule), batch["index"].numpy()
+        positions = batch["position"].numpy()
         bar.add(len(places))
         epoch, within = np.divmod(positions, total)
         for key in sorted(set(zip(epoch, within // batch_size, strict=True))):
@@ -147,20 +150,6 @@ def view_features(
 def _joined(epoch, waiting):
     features, places = zip(*waiting, strict=True)
     return int(epoch), np.concatenate(features), np.concatenate(places)
-
-
-def _pieces(backbone, views, rule, full):
-    """Features, places and positions of every batch of views, from one trace."""
-    forward = compiled_summarizer(backbone, RULES[rule])
-    for batch in views:
-        count = len(batch["index"])
-        images = tf.pad(batch["image"], [[0, full - count], *[[0, 0]] * 3])
-        found = {
-            name: tf.cast(value, tf.float32)[:count].numpy()
-            for name, value in forward(images).items()
-        }
-        places, positions = batch["index"].numpy(), batch["position"].numpy()
-        yield join_features(found, rule), places, positions
 
 
 def _reader(source, bad_images):

@@ -55,8 +55,7 @@ def find_boxes(subject, source, methods, k=100, tau=0.2, bilateral=False, indice
     common = {"boxes": BOXES_VERSION}
     if indices is not None:
         common["indices"] = list(map(int, chosen))
-    if subject.store.folder is not None:
-        common = subject.depends(source, **common)
+    common = subject.depends(source, **common)
     done = {}
 
     def compute(left):

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from dino_tf.errors import UserError
+from dino_tf.evaluate.features import compiled, passes
 from dino_tf.evaluate.subject import Subject
 from dino_tf.transforms.image import normalize, resize, try_decode
 
@@ -49,9 +50,7 @@ class PatchTokens:
         if 2 * len(self.places) * patches * width > MOST_BYTES:
             yield from self._computed()
             return
-        depends = {"size": self.size, "places": self.places}
-        if self.subject.store.folder is not None:
-            depends = self.subject.depends(self.source, **depends)
+        depends = self.subject.depends(self.source, size=self.size, places=self.places)
         kept = self.subject.store.arrays("patch_tokens", depends, self._all)
         step = self.subject.batch_size
         for start in range(0, len(kept["index"]), step):
@@ -66,30 +65,26 @@ class PatchTokens:
         return {"index": np.concatenate(index), "tokens": np.concatenate(tokens)}
 
     def _computed(self):
-        backbone, full = self.subject.backbone, 0
+        backbone = self.subject.backbone
 
-        @tf.function
         def forward(images):
             tokens = backbone.extract(images, ["tokens"])["tokens"]
-            return tf.cast(tokens[:, backbone.num_prefix_tokens :], tf.float16)
+            tokens = tokens[:, backbone.num_prefix_tokens :]
+            return {"tokens": tf.cast(tokens, tf.float16)}
 
         bar = self.subject.progress(len(self.places), f"tokens of {self.source.name}")
-        for index, images in self._squares():
-            count = len(index)
-            full = max(full, count)
-            # A smaller last batch is filled up, so that there is one trace only.
-            images = tf.pad(images, [[0, full - count], [0, 0], [0, 0], [0, 0]])
-            tokens = forward(images)[:count].numpy()
+        for batch, found in passes(compiled(forward), self._squares()):
+            tokens = found["tokens"]
             if not np.isfinite(tokens).all():
                 raise UserError(
                     f"patch tokens of {self.source.name!r} are not finite in 16 bits; "
                     "allowed: weights that give finite tokens"
                 )
-            bar.add(count)
-            yield index.numpy(), tokens
+            bar.add(len(tokens))
+            yield batch["index"].numpy(), tokens
 
     def _squares(self):
-        """Batches (places, images) of the photos that can be read."""
+        """Batches {"image", "index"} of the photos that can be read."""
 
         def read(place):
             image, _ = try_decode(partial(self.source.image_bytes, int(place)))
@@ -103,7 +98,8 @@ class PatchTokens:
 
         def prepare(place, image):
             square = resize(image, (self.size, self.size))
-            return place, normalize(square, self.subject.mean, self.subject.std)
+            pixels = normalize(square, self.subject.mean, self.subject.std)
+            return {"image": pixels, "index": place}
 
         dataset = tf.data.Dataset.from_tensor_slices(self.places.astype(np.int64))
         dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE)

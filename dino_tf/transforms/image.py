@@ -84,8 +84,9 @@ def _decode(data, channels):
     def other():
         return tf.io.decode_image(data, channels=channels, expand_animations=False)
 
-    start = tf.strings.substr(tf.strings.join([data, "   "]), 0, 3)
-    return tf.cond(tf.equal(start, b"\xff\xd8\xff"), jpeg, other)
+    return tf.cond(
+        tf.equal(tf.strings.substr(data, 0, 3), b"\xff\xd8\xff"), jpeg, other
+    )
 
 
 def _to_rgb(image):
