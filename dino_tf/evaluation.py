@@ -17,6 +17,7 @@ from dino_tf.evaluate.published import data_name, figures_for
 from dino_tf.evaluate.store import Store, fingerprint
 from dino_tf.evaluate.subject import Data, Outcome, Subject
 from dino_tf.initial import evaluation_size, pixel_statistics
+from dino_tf.models.backbones import like
 from dino_tf.models.keras_networks import gather_statistics, has_batch_norm
 from dino_tf.models.loading import load_backbone
 from dino_tf.pipeline import evaluation_dataset
@@ -94,9 +95,7 @@ def untrained_like(subject, source, seed=0):
     Its batch norms, if any, have seen some photos of `source`.
     """
     keras.utils.set_random_seed(seed)
-    fresh = type(subject.backbone).from_config(subject.backbone.get_config())
-    if not fresh.built:
-        fresh.build(None)
+    fresh = like(subject.backbone)
     if has_batch_norm(fresh):
         some = range(min(len(source), STATISTICS_PHOTOS))
         pixels = {"mean": subject.mean, "std": subject.std}
@@ -130,9 +129,7 @@ def in_float32(backbone):
     """The same network, computing in float32, the same on every machine."""
     if backbone.dtype_policy.name == "float32":
         return backbone
-    exact = type(backbone).from_config({**backbone.get_config(), "dtype": "float32"})
-    if not exact.built:
-        exact.build(None)
+    exact = like(backbone, dtype="float32")
     exact.set_weights(backbone.get_weights())
     return exact
 

@@ -2,9 +2,8 @@
 
 import numpy as np
 
+from dino_tf.analysis.overlap import VOID
 from dino_tf.errors import UserError
-
-VOID = 255
 
 
 def confusion_of(predicted, truth, classes):
@@ -38,9 +37,19 @@ def confusion_of(predicted, truth, classes):
                 f"a {name} class is {wrong}; allowed: 0 to {classes - 1}, and "
                 f"{VOID} for unknown truth"
             )
-    cells = truth.astype(np.int64) * classes + predicted
-    counts = np.bincount(cells, minlength=classes * classes)
-    return counts.reshape(classes, classes)
+    return count_pairs(predicted, truth, classes)
+
+
+def count_pairs(predicted, truth, classes):
+    """int64 (classes, classes): how often the class of a row was taken for a column's.
+
+    Args:
+        predicted: int (N,), in 0..classes - 1.
+        truth: int (N,), in 0..classes - 1.
+        classes: number of classes.
+    """
+    cells = np.asarray(truth, np.int64) * classes + predicted
+    return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
 
 
 def class_ious(confusion):

@@ -17,6 +17,7 @@ from dino_tf.evaluate.finetune_photos import Judge, Photos
 from dino_tf.evaluate.finetune_step import FineTuning, Watch
 from dino_tf.evaluate.layer_rates import LayerwiseAdamW, rate_shares
 from dino_tf.evaluate.subject import Outcome, Subject
+from dino_tf.models.backbones import like
 from dino_tf.models.classifier import Classifier
 from dino_tf.pipeline import labelled_dataset, steps_per_epoch
 from dino_tf.schedules import WarmupCosine
@@ -165,11 +166,7 @@ def copy_of(backbone, drop_path=0.0, seed=0):
         drop_path: Drop path of the copy, for networks that have it.
         seed: Seed of the drop path.
     """
-    config, changes = backbone.get_config(), {"drop_path_rate": drop_path, "seed": seed}
-    config.update({k: v for k, v in changes.items() if k in config})
-    copy = type(backbone).from_config(config)
-    if not copy.built:
-        copy.build((None, *getattr(backbone, "image_size", (224, 224)), 3))
+    copy = like(backbone, drop_path_rate=drop_path, seed=seed)
     copy.set_weights(backbone.get_weights())
     copy.trainable = True
     return copy

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from dino_tf.analysis.confusion import count_pairs
 from dino_tf.analysis.precision import average_precisions
 from dino_tf.errors import UserError
 from dino_tf.evaluate.linear_photos import Problem, feature_rule, labelled_pair
@@ -13,7 +14,7 @@ from dino_tf.evaluate.linear_published import (
 )
 from dino_tf.evaluate.linear_published import HELD_OUT as PUBLISHED_HELD_OUT
 from dino_tf.evaluate.linear_quick import HELD_OUT, fit_linear
-from dino_tf.evaluate.linear_scores import class_numbers, confusion, judge_scores
+from dino_tf.evaluate.linear_scores import class_numbers, judge_scores
 from dino_tf.evaluate.linear_svm import (
     COSTS,
     fit_machines,
@@ -214,7 +215,7 @@ def _outcome(problem, scores, places, details, notes):
     table = class_numbers(scores, targets, problem.names)
     write = _bars_writer(problem, numbers, table)
     if problem.single:
-        matrix = confusion(scores.argmax(axis=1), targets, len(problem.names))
+        matrix = count_pairs(scores.argmax(axis=1), targets, len(problem.names))
         write = _matrix_writer(problem, numbers, matrix)
     return Outcome(numbers, details | {"classes": table}, write, notes)
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from dino_tf.analysis.confusion import count_pairs
 from dino_tf.analysis.neighbours import knn_accuracy, mean_average_precision
 
 
@@ -31,18 +32,6 @@ def rank_scores(scores):
     return np.where(known, ranked, -1)
 
 
-def confusion(answers, labels, classes):
-    """int64 (classes, classes): photos of the class of a row, answered as the column.
-
-    Args:
-        answers: int (T,).
-        labels: int (T,), the true classes.
-        classes: Number of classes.
-    """
-    places = np.asarray(labels) * classes + np.asarray(answers)
-    return np.bincount(places, minlength=classes**2).reshape(classes, classes)
-
-
 def class_numbers(scores, targets, names):
     """{class: {"photos": number, "accuracy" or "average_precision": percentage}}.
 
@@ -53,7 +42,7 @@ def class_numbers(scores, targets, names):
     """
     numbers = {}
     if np.ndim(targets) == 1:
-        matrix = confusion(np.argmax(scores, axis=1), targets, len(names))
+        matrix = count_pairs(np.argmax(scores, axis=1), targets, len(names))
         for c in np.flatnonzero(matrix.sum(axis=1)):
             total = int(matrix[c].sum())
             share = 100.0 * float(matrix[c, c]) / total

@@ -88,6 +88,21 @@ def create_backbone(arch, patch_size=None, image_size=224, **kwargs):
     return backbone
 
 
+def like(backbone, **changes):
+    """A built backbone of the same form with weights of its own.
+
+    Args:
+        backbone: Any backbone.
+        **changes: Of its configuration; those that it does not have are passed over.
+    """
+    config = backbone.get_config()
+    config.update({k: v for k, v in changes.items() if k in config})
+    fresh = type(backbone).from_config(config)
+    if not fresh.built:
+        fresh.build((None, *getattr(backbone, "image_size", (224, 224)), 3))
+    return fresh
+
+
 def _keras_backbone(arch, image_size, kwargs):
     for name, value in kwargs.items():
         if name in VIT_ONLY and value not in (None, VIT_ONLY[name]):

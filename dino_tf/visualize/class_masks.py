@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dino_tf.analysis.overlap import VOID
 from dino_tf.visualize import draw
 
-VOID, VOID_COLOUR = 255, (224, 224, 192)
+VOID_COLOUR = (224, 224, 192)
 WIDTH, LEGEND = 300, (18, 116)
 IN_A_ROW = 7
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from dino_tf.analysis.confusion import count_pairs
 from dino_tf.errors import UserError
 from dino_tf.evaluate.linear_quick import (
     fit_linear,
@@ -10,7 +11,7 @@ from dino_tf.evaluate.linear_quick import (
     linear_probe,
     whitening,
 )
-from dino_tf.evaluate.linear_scores import class_numbers, confusion, rank_scores
+from dino_tf.evaluate.linear_scores import class_numbers, rank_scores
 
 
 def clouds(count, classes=3, width=6, seed=0, spread=0.15):
@@ -141,7 +142,7 @@ def test_refuses(x, y, options, words):
 
 
 def test_confusion_and_numbers_of_classes():
-    matrix = confusion([0, 1, 1, 2], [0, 0, 1, 2], 4)
+    matrix = count_pairs([0, 1, 1, 2], [0, 0, 1, 2], 4)
     assert matrix.tolist() == [[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0] * 4]
     scores = np.eye(4)[[0, 1, 1, 2]]
     assert class_numbers(scores, np.array([0, 0, 1, 2]), "abcd") == {
