@@ -43,6 +43,32 @@ def flops_per_photo(views, patch_size, width, depth, head_sizes):
     return total
 
 
+def step_flops(views, patch_size, width, depth, head_sizes, cls_only=True):
+    """Floating-point operations of one step's matrix products for one photo, exactly.
+
+    With the patch projection, whose images need no gradient, and, as `DINO` trains,
+    without what the CLS token alone does not need in the last block.
+
+    Args:
+        views: As in `flops_per_photo`.
+        patch_size: Side of a patch in pixels.
+        width: Width D.
+        depth: Blocks.
+        head_sizes: Widths along the head, from D to K.
+        cls_only: Whether the last block makes the CLS token alone; else all of it, as
+            in the published program.
+    """
+    total = flops_per_photo(views, patch_size, width, depth, head_sizes)
+    for count, side, teacher in views:
+        passes, patches = STUDENT_PASSES + (1 if teacher else 0), (side // patch_size) ** 2
+        total += count * (passes - 1) * 2 * patches * width * 3 * patch_size**2
+        if cls_only:
+            # Query, projection and MLP of the patches, and their rows of attention.
+            left_out = 10 * patches * width**2 + 2 * patches * (patches + 1) * width
+            total -= count * passes * 2 * left_out
+    return total
+
+
 def count_numbers(backbone, size):
     """Numbers that all operations of a forward pass give for one image.
 

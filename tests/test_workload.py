@@ -29,6 +29,17 @@ def test_step_of_one_photo_by_hand():
     assert flops == 2 * 1410 * 4 + 510 * 3
 
 
+def test_exact_step_of_one_photo_by_hand():
+    views = [(2, 8, True), (1, 4, False)]
+    # Projection of 4 patches 2 * 4 * 3 * 48, three of four passes; of 1, two of three.
+    patches = 2 * 1152 * 3 + 288 * 2
+    every = workload.step_flops(views, 4, 3, 1, [3, 5], cls_only=False)
+    assert every == 2 * 1410 * 4 + 510 * 3 + patches
+    # Left out: 10 * 4 * 9 + 2 * 4 * 5 * 3 = 480, 10 * 9 + 2 * 2 * 3 = 102.
+    less = workload.step_flops(views, 4, 3, 1, [3, 5])
+    assert every - less == 2 * 4 * 2 * 480 + 3 * 2 * 102
+
+
 def test_numbers_of_a_network_by_hand():
     layers = [
         keras.layers.Conv2D(3, 3, padding="same", use_bias=False),

@@ -1,0 +1,80 @@
+"""The loop of a side of a benchmark: requests in, answers out, one line of JSON each.
+
+Only what Python brings is imported here, as both PyTorch's and TensorFlow's side run
+it.
+"""
+
+import json
+import os
+import pathlib
+import re
+import sys
+import time
+
+CLEAR_PEAK = "5"  # see proc_pid_clear_refs(5)
+
+
+def memory(what):
+    """A figure of this process in MiB, "VmRSS" or "VmHWM" (the peak); None off Linux."""
+    status = pathlib.Path("/proc/self/status")
+    if not status.is_file():
+        return None
+    return round(int(re.search(rf"{what}:\s+(\d+)", status.read_text())[1]) / 1024)
+
+
+def forget_peak():
+    """Lets the peak begin anew with what is in use now."""
+    file = pathlib.Path("/proc/self/clear_refs")
+    if file.exists():
+        file.write_text(CLEAR_PEAK)
+
+
+def matrix_rate(multiply, size=2048, seconds=0.8):
+    """Operations per second of `multiply()`, a product of (size, size) matrices."""
+    multiply()
+    count, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        multiply()
+        count += 1
+    return count * 2 * size**3 / (time.perf_counter() - start)
+
+
+def serve(run, ceiling=None, device_memory=None, facts=None):
+    """Answers requests until the stream ends.
+
+    Args:
+        run: Function of no argument that does the work once and gives what is to be
+            compared, such as the loss; it has ended when it returns.
+        ceiling: Function that gives the rate of a matrix product.
+        device_memory: Function that gives the peak on an accelerator in MiB.
+        facts: Dictionary that goes with the answer to "memory".
+    """
+    # The answers alone go to what was the output; programs print what they like.
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        request = json.loads(line)
+        if request["do"] == "run":
+            answer = _run(run, request["count"])
+        elif request["do"] == "ceiling":
+            answer = {"rate": ceiling() if ceiling else None}
+        elif request["do"] == "forget_peak":
+            forget_peak()
+            answer = {}
+        else:
+            answer = {"peak_mb": memory("VmHWM"), "now_mb": memory("VmRSS")}
+            if device_memory:
+                answer["device_peak_mb"] = device_memory()
+            answer |= facts or {}
+        out.write(json.dumps(answer) + "\n")
+        out.flush()
+
+
+def _run(run, count):
+    seconds, processor, results = [], [], []
+    for _ in range(count):
+        start, used = time.perf_counter(), time.process_time()
+        results.append(run())
+        seconds.append(time.perf_counter() - start)
+        processor.append(time.process_time() - used)
+    return {"seconds": seconds, "processor_seconds": processor, "results": results}

@@ -1,0 +1,200 @@
+"""One whole training step: how long, how near the machine's limit, how much memory.
+
+    python benchmarks/step.py --arch vit_small --batch 8 --out-dim 4096
+    python benchmarks/step.py --published dino --torch-python PYTHON
+    python benchmarks/step.py --precision mixed_bfloat16 --published dino ...
+    python benchmarks/step.py --as-started --published dino ...
+
+With --published the published training step (facebookresearch/dino, `train_one_epoch`)
+takes turns with ours on the same weights and the same views. The losses of the first
+steps stand beside each other, so that nobody compares unlike work. --as-started gives
+each program what it starts with when nobody says otherwise: ours its automatic
+precision for this machine, the published one float32.
+"""
+
+import argparse
+import json
+import pathlib
+import statistics
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent), str(HERE)]
+
+import turns  # noqa: E402  (found by the line above)
+
+LOSS_TOLERANCE = {"float32": 2e-3, "mixed_bfloat16": 2e-2, "mixed_float16": 2e-2}
+
+
+def arguments():
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--arch", default="vit_small")
+    parser.add_argument("--patch-size", type=int, default=16)
+    parser.add_argument("--global-size", type=int, default=224)
+    parser.add_argument("--local-size", type=int, default=96)
+    parser.add_argument("--num-local", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--out-dim", type=int, default=4096)
+    parser.add_argument("--drop-path", type=float, default=0.0)
+    parser.add_argument(
+        "--precision",
+        default="float32",
+        choices=("float32", "mixed_bfloat16", "mixed_float16"),
+    )
+    parser.add_argument("--as-started", action="store_true")
+    parser.add_argument("--xla", action="store_true", help="ours through XLA")
+    parser.add_argument("--recompute", action="store_true", help="ours: less memory")
+    parser.add_argument("--strategy", default="none", choices=("none", "mirrored"))
+    parser.add_argument("--steps", type=int, default=2, help="steps in a turn")
+    parser.add_argument("--peer-precision", help=argparse.SUPPRESS)
+    turns.add_peer(parser)
+    return parser.parse_args()
+
+
+def work_of(given):
+    """What both sides are told: a dictionary."""
+    keys = "arch patch_size global_size local_size num_local batch out_dim drop_path"
+    keys += " precision xla recompute strategy"
+    return {key: getattr(given, key) for key in keys.split()}
+
+
+def operations(work):
+    """Multiplications and additions of one step's matrix products: (ours, published).
+
+    Ours leaves out what the CLS token alone does not need in the last block.
+    """
+    from dino_tf.checks import ARCHITECTURES
+    from dino_tf.workload import step_flops
+
+    views = [
+        (2, work["global_size"], True),
+        (work["num_local"], work["local_size"], False),
+    ]
+    width, depth, _ = ARCHITECTURES[work["arch"]]
+    head = (width, 2048, 2048, 256, work["out_dim"])
+    photo = (views, work["patch_size"], width, depth, head)
+    return [work["batch"] * step_flops(*photo, cls_only=cls) for cls in (True, False)]
+
+
+def automatic_precision():
+    """What `python main.py` chooses on this machine."""
+    import dataclasses
+
+    from dino_tf.config import Config
+    from dino_tf.distribute import find_hardware
+    from dino_tf.recipe import RULES, Facts
+
+    facts = Facts(num_photos=5011, **dataclasses.asdict(find_hardware()))
+    return RULES["run.precision"](Config(), facts)[0]
+
+
+def measure(given):
+    """Runs both sides; a dictionary of all figures."""
+    work = work_of(given)
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        ours, theirs = dict(work), dict(work)
+        if given.as_started:
+            ours["precision"], theirs["precision"] = automatic_precision(), "float32"
+        ours["folder"] = theirs["folder"] = str(folder)
+        sides = [
+            turns.Side(
+                "ours",
+                turns.ours("step_ours.py", json.dumps(ours)),
+                folder / "ours.log",
+            )
+        ]
+        if given.published:
+            # The weights are ours, and written before the first answer.
+            sides[0].ask(do="memory")
+            command = [given.torch_python, HERE / "step_published.py", given.published]
+            sides.append(
+                turns.Side(
+                    "published",
+                    [*command, json.dumps(theirs)],
+                    folder / "published.log",
+                )
+            )
+        try:
+            found = turns.take_turns(sides, given.turns, given.steps, warm_up=3)
+        finally:
+            for side in sides:
+                side.close()
+    precisions = {"ours": ours["precision"], "published": theirs["precision"]}
+    return summary(work, found, precisions)
+
+
+def summary(work, found, precisions):
+    """Figures of `take_turns` with rates, shares and the ratio."""
+    counted = dict(zip(("ours", "published"), operations(work), strict=True))
+    ceilings = [one["ceiling"] for one in found.values() if one["ceiling"]]
+    same = len(set(precisions[name] for name in found)) == 1
+    sides = {}
+    for name, one in found.items():
+        seconds = statistics.median(one["seconds"])
+        # One limit for both where they work alike: the better product of the two.
+        ceiling = max(ceilings) if same else one["ceiling"]
+        sides[name] = {
+            "precision": precisions[name],
+            "seconds": [round(s, 4) for s in one["seconds"]],
+            "median_seconds": seconds,
+            "images_per_second": work["batch"] / seconds,
+            "operations_per_step": counted[name],
+            "matrix_rate": ceiling,
+            "share_of_matrix_rate": counted[name] / seconds / ceiling,
+            "first_losses": one["first"]["results"],
+            "first_seconds": one["first"]["seconds"],
+            **one["memory"],
+        }
+    result = {"work": work, "machine": turns.machine(), "sides": sides}
+    if len(sides) == 2:
+        rates = [side["images_per_second"] for side in sides.values()]
+        result["ours_over_published"] = rates[0] / rates[1]
+        losses = [side["first_losses"] for side in sides.values()]
+        result["largest_loss_difference"] = max(
+            abs(a - b) for a, b in zip(*losses, strict=True)
+        )
+    return result
+
+
+def tell(result):
+    """Prints a result as a table, and whether the work was alike."""
+    rows = [("", *result["sides"])]
+    lines = {
+        "precision": "{precision}",
+        "images per second": "{images_per_second:.3f}",
+        "seconds a step": "{median_seconds:.3f}",
+        "share of the matrix rate": "{share_of_matrix_rate:.0%}",
+        "matrix rate, GFLOP/s": "{gflops:.0f}",
+        "peak memory, MiB": "{peak_mb}",
+        "loss of the first steps": "{losses}",
+    }
+    for name, text in lines.items():
+        cells = []
+        for side in result["sides"].values():
+            losses = " ".join(f"{loss:.4f}" for loss in side["first_losses"])
+            rate = side["matrix_rate"] / 1e9
+            cells.append(text.format(**side, losses=losses, gflops=rate))
+        rows.append((name, *cells))
+    print(turns.table(rows))
+    if "ours_over_published" in result:
+        print(f"ours over published: {result['ours_over_published']:.3f}")
+        precisions = {side["precision"] for side in result["sides"].values()}
+        allowed = max(LOSS_TOLERANCE[p] for p in precisions)
+        largest = result["largest_loss_difference"]
+        alike = "alike" if largest <= allowed else "NOT ALIKE"
+        print(f"losses {alike}: largest difference {largest:.2g}")
+
+
+def main():
+    """Measures, prints and writes."""
+    given = arguments()
+    result = measure(given)
+    tell(result)
+    turns.write(result, given.out)
+
+
+if __name__ == "__main__":
+    main()

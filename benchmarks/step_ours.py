@@ -1,0 +1,99 @@
+"""Our side of `step.py`: `DINO.train_step` on one fixed batch of views."""
+
+import json
+import pathlib
+import sys
+
+sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1])]
+
+import answers  # noqa: E402  (found by the line above, as is dino_tf)
+
+
+def build(work):
+    """The compiled `DINO` of a piece of work."""
+    import keras
+
+    import dino_tf
+    from dino_tf.distribute import make_strategy, start_sooner
+    from dino_tf.optimizers import AdamW
+
+    start_sooner()
+    keras.config.set_dtype_policy(work["precision"])
+    keras.utils.set_random_seed(0)
+    changes = {"recompute": True} if work["recompute"] else {}
+    with make_strategy(work["strategy"]).scope():
+        backbone = dino_tf.create_backbone(
+            work["arch"],
+            work["patch_size"],
+            work["global_size"],
+            drop_path_rate=work["drop_path"],
+            **changes,
+        )
+        head = dino_tf.DINOHead(work["out_dim"])
+        model = dino_tf.DINO(backbone, head, teacher_momentum=0.996, clip_grad=3.0)
+        optimizer = AdamW(learning_rate=1e-4, weight_decay=0.04)
+        if work["precision"] == "mixed_float16":
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        model.compile(optimizer, jit_compile=work["xla"])
+    return model
+
+
+def views(work):
+    """The fixed batch: {"global": (B, 2, S, S, 3), "local": (B, V, s, s, 3)}."""
+    import numpy as np
+
+    rng, batch = np.random.default_rng(1), work["batch"]
+    large = (batch, 2, work["global_size"], work["global_size"], 3)
+    small = (batch, work["num_local"], work["local_size"], work["local_size"], 3)
+    return {
+        "global": rng.standard_normal(large, np.float32),
+        "local": rng.standard_normal(small, np.float32),
+    }
+
+
+def write_weights(model, folder):
+    """Student's weights under the published names, for the other side."""
+    import numpy as np
+
+    from dino_tf.models.weights import published_weights
+
+    parts = {"backbone": model.student_backbone, "head": model.student_head}
+    arrays = {
+        f"{part}.{name}": array
+        for part, layer in parts.items()
+        for name, array in published_weights(layer).items()
+    }
+    np.savez(pathlib.Path(folder) / "weights.npz", **arrays)
+
+
+def main():
+    """Answers requests, one training step each."""
+    work = json.loads(sys.argv[1])
+    import tensorflow as tf
+
+    model, batch = build(work), views(work)
+    write_weights(model, work["folder"])
+    dtype = "float32" if work["precision"] == "float32" else work["precision"][6:]
+    matrix = tf.cast(tf.random.normal((2048, 2048)), dtype)
+    step = model.make_train_function()
+    strategy = model.distribute_strategy
+    data = tf.data.Dataset.from_tensors(batch).repeat()
+    stream = iter(strategy.experimental_distribute_dataset(data))
+
+    def run():
+        model.reset_metrics()
+        return float(model.train_function(stream)["loss"])
+
+    def multiply():
+        tf.linalg.matmul(matrix, matrix)[0, 0].numpy()
+
+    def device_memory():
+        gpus = tf.config.list_logical_devices("GPU")
+        peaks = [tf.config.experimental.get_memory_info(g.name)["peak"] for g in gpus]
+        return round(max(peaks) / 2**20) if peaks else None
+
+    answers.serve(run, lambda: answers.matrix_rate(multiply), device_memory)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Two programs measured in turns (A B A B) in one run, and what is told of it.
+
+A *side* is a process of its own that answers requests, one line of JSON each, by the
+loop in `answers.py`. While one works the other waits, so that both see the same
+machine: their ratio means something where single times do not.
+"""
+
+import json
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+
+class Side:
+    """A process that answers requests.
+
+    Args:
+        name: What it is called in the tables.
+        command: Program and arguments; it starts at once.
+        log: File that takes what it writes to its error stream.
+    """
+
+    def __init__(self, name, command, log):
+        self.name, self.log = name, pathlib.Path(log)
+        with self.log.open("w") as errors:
+            self.process = subprocess.Popen(
+                [str(part) for part in command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+
+    def ask(self, **request):
+        """Its answer to a request, a dictionary; waits for it.
+
+        Raises:
+            SystemExit: When it has ended, with the last lines of its error stream.
+        """
+        try:
+            self.process.stdin.write(json.dumps(request) + "\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            words = self.log.read_text(errors="replace").strip().splitlines()[-8:]
+            raise SystemExit("\n".join([f"{self.name} ended:", *words]))
+        return json.loads(line)
+
+    def close(self):
+        """Ends the process."""
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def ours(script, *arguments):
+    """Command of a program of this folder, under this Python."""
+    return [sys.executable, HERE / script, *arguments]
+
+
+def take_turns(sides, turns, count, warm_up=1):
+    """Asks every side for `count` runs, `turns` times, one side after the other.
+
+    Args:
+        sides: `Side` objects.
+        turns: Turns of each side.
+        count: Runs in a turn.
+        warm_up: Runs before the first turn that do not count.
+
+    Returns:
+        {side's name: {"first": answer to the warm-up, "seconds": seconds of every run,
+        "ceiling": best rate of a matrix product in operations per second or None,
+        "memory": answer to "memory"}}.
+    """
+    found = {}
+    for side in sides:
+        found[side.name] = {"first": side.ask(do="run", count=warm_up), "seconds": []}
+        side.ask(do="forget_peak")
+    rates = {side.name: [] for side in sides}
+    for _ in range(turns):
+        for side in sides:
+            rates[side.name].append(side.ask(do="ceiling").get("rate"))
+            answer = side.ask(do="run", count=count)
+            found[side.name]["seconds"] += answer["seconds"]
+    for side in sides:
+        known = [rate for rate in rates[side.name] if rate]
+        found[side.name]["ceiling"] = statistics.median(known) if known else None
+        found[side.name]["memory"] = side.ask(do="memory")
+    return found
+
+
+def medians(found):
+    """{name: median seconds} of `take_turns`."""
+    return {name: statistics.median(one["seconds"]) for name, one in found.items()}
+
+
+def table(rows):
+    """Text of rows, each a sequence of words; columns are as wide as they need."""
+    rows = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for first, *others in rows:
+        cells = [first.ljust(widths[0])]
+        cells += [c.rjust(w) for c, w in zip(others, widths[1:], strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def machine():
+    """What the figures were measured on, as far as the system tells."""
+    import os
+
+    words = pathlib.Path("/proc/cpuinfo")
+    names = words.read_text().splitlines() if words.is_file() else []
+    models = {n.partition(":")[2].strip() for n in names if n.startswith("model name")}
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    return {
+        "processor": ", ".join(sorted(models)) or platform.processor(),
+        "cores": cores or os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def write(result, out):
+    """Writes a result as JSON to `out`, a path or None."""
+    if out:
+        pathlib.Path(out).parent.mkdir(parents=True, exist_ok=True)
+        pathlib.Path(out).write_text(json.dumps(result, indent=2) + "\n")
+
+
+def add_peer(parser):
+    """Arguments of every benchmark that can be run beside the published program."""
+    parser.add_argument(
+        "--published", metavar="FOLDER", help="checkout of facebookresearch/dino"
+    )
+    parser.add_argument(
+        "--torch-python",
+        metavar="PATH",
+        default=sys.executable,
+        help="Python that has PyTorch",
+    )
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--out", metavar="FILE", help="the figures as JSON")
