@@ -20,17 +20,15 @@ def build(work):
     start_sooner()
     keras.config.set_dtype_policy(work["precision"])
     keras.utils.set_random_seed(0)
-    changes = {"recompute": True} if work["recompute"] else {}
     with make_strategy(work["strategy"]).scope():
         backbone = dino_tf.create_backbone(
             work["arch"],
             work["patch_size"],
             work["global_size"],
             drop_path_rate=work["drop_path"],
-            **changes,
         )
         head = dino_tf.DINOHead(work["out_dim"])
-        model = dino_tf.DINO(backbone, head, teacher_momentum=0.996, clip_grad=3.0)
+        model = dino_tf.DINO(backbone, head, recompute=work["recompute"])
         optimizer = AdamW(learning_rate=1e-4, weight_decay=0.04)
         if work["precision"] == "mixed_float16":
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
@@ -75,7 +73,7 @@ def main():
     write_weights(model, work["folder"])
     dtype = "float32" if work["precision"] == "float32" else work["precision"][6:]
     matrix = tf.cast(tf.random.normal((2048, 2048)), dtype)
-    step = model.make_train_function()
+    model.make_train_function()
     strategy = model.distribute_strategy
     data = tf.data.Dataset.from_tensors(batch).repeat()
     stream = iter(strategy.experimental_distribute_dataset(data))

@@ -15,6 +15,7 @@ from dino_tf.distribute import (
 from dino_tf.loss import DINOLoss
 from dino_tf.models.head import DINOHead
 from dino_tf.models.keras_networks import has_batch_norm
+from dino_tf.models.pieces import one_pass
 from dino_tf.schedules import value_at
 from dino_tf.views import split_batch, views_outermost
 
@@ -42,6 +43,8 @@ class DINO(keras.Model):
         accumulate_steps: Number of parts that a batch is computed in, one after the
             other; B is a multiple of it. Gradients and center are those of the whole
             batch (except for batch norm, which sees the parts).
+        recompute: Whether the blocks of a `VisionTransformer` are computed once more
+            for the gradient instead of being kept: less memory, a third more work.
 
     Raises:
         ValueError: When loss and head differ in K, or a number is out of its range.
@@ -66,6 +69,7 @@ class DINO(keras.Model):
         clip_grad=3.0,
         freeze_last_layer_steps=0,
         accumulate_steps=1,
+        recompute=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -75,7 +79,7 @@ class DINO(keras.Model):
         self.student_backbone, self.student_head, self.dino_loss = backbone, head, loss
         self.teacher_momentum, self.clip_grad = teacher_momentum, clip_grad
         self.freeze_last_layer_steps = freeze_last_layer_steps
-        self.accumulate_steps = accumulate_steps
+        self.accumulate_steps, self.recompute = accumulate_steps, recompute
         self.teacher_backbone = _copy_of(backbone, drop_path_rate=0.0)
         self.teacher_head = _copy_of(head)
         self.loss_tracker = keras.metrics.Mean(name="loss")
@@ -222,13 +226,15 @@ class DINO(keras.Model):
         return totals
 
     def _compute_part(self, global_views, local_views, step, loss_scale):
-        teacher = self.teacher_logits(global_views)
-        with tf.GradientTape() as tape:
+        with one_pass(self.recompute), tf.GradientTape() as tape:
+            with tape.stop_recording():
+                teacher = self.teacher_logits(global_views)
             student = self.student_logits(global_views, local_views)
             loss = self.dino_loss.compute(student, teacher, step)
             scaled = loss * loss_scale
-        variables = [v.value for v in self.trainable_variables]
-        gradients = tape.gradient(scaled, variables, unconnected_gradients="zero")
+        with one_pass(self.recompute):
+            variables = [v.value for v in self.trainable_variables]
+            gradients = tape.gradient(scaled, variables, unconnected_gradients="zero")
         return loss, gradients, self.dino_loss.batch_center(teacher)
 
     def _clip(self, gradients):
@@ -306,6 +312,7 @@ class DINO(keras.Model):
             "clip_grad": self.clip_grad,
             "freeze_last_layer_steps": self.freeze_last_layer_steps,
             "accumulate_steps": self.accumulate_steps,
+            "recompute": self.recompute,
         }
 
     @classmethod

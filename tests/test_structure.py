@@ -21,9 +21,9 @@ RANKS = (
         "habitats scene_drawing scenes __init__",
         "transforms": "__init__ image augment multicrop random_crop mixing",
         "models": "__init__ pos_embed rope torch_tensors torch_objects torch_unpickler "
-        "torch_legacy torch_file block vit head xcit_block xcit resnet keras_sources "
-        "keras_networks backbones classifier weights weight_files dinov3_names "
-        "recognise published loading",
+        "torch_legacy torch_file pieces block vit head xcit_block xcit resnet "
+        "keras_sources keras_networks backbones classifier weights weight_files "
+        "dinov3_names recognise published loading",
         "analysis": "__init__ boxes lost tokencut bilateral attention dino_seg "
         "overlap saliency neighbours precision components confusion patch_classes "
         "softmax_regression",
@@ -63,6 +63,7 @@ TENSORFLOW = {
     "dino_tf.distribute",
     "dino_tf.optimizers",
     "dino_tf.dino",
+    "dino_tf.models.pieces",
     "dino_tf.workload",
     "dino_tf.evaluate.features",
     "dino_tf.evaluate.finetune",

@@ -1,32 +1,20 @@
 """Transformer block of the Vision Transformer, from drop path to residual branches."""
 
-import functools
 import math
 
 import keras
 import numpy as np
 from keras import ops
 
+from dino_tf.models import pieces
+
 LAYER_NORM_EPSILON = 1e-6  # of DINO and DINOv2; DINOv3 has 1e-5
 INITIAL_STD = 0.02
 
 
-@ops.custom_gradient
-def _gelu(x):
-    """GELU in float32; its gradient by hand takes half the operations."""
-    double = 1.0 + ops.erf(x * (1.0 / math.sqrt(2.0)))
-
-    def gradient(upstream):
-        density = ops.exp(x * x * -0.5) * (1.0 / math.sqrt(2.0 * math.pi))
-        return upstream * (0.5 * double + x * density)
-
-    # In this order LiteRT's converter knows the function; it has no `erf` alone.
-    return 0.5 * x * double, gradient
-
-
 def gelu(x):
-    """Exact GELU in float32, written with `erf`, which every export format has."""
-    return ops.cast(_gelu(ops.cast(x, "float32")), x.dtype)
+    """Exact GELU, taken in float32."""
+    return pieces.BIASED_GELU(x, ops.zeros((x.shape[-1],), x.dtype))
 
 
 def patch_grid(size, patch_size):
@@ -58,27 +46,6 @@ def dense(units, name, dtype):
     )
 
 
-@functools.cache
-def _standardise(epsilon):
-    """Function to zero mean and unit variance over the last axis."""
-
-    @ops.custom_gradient
-    def standardise(x):
-        centred = x - ops.mean(x, axis=-1, keepdims=True)
-        variance = ops.mean(centred * centred, axis=-1, keepdims=True)
-        scale = ops.rsqrt(variance + epsilon)
-        standard = centred * scale
-
-        def gradient(upstream):  # by hand, as above
-            shift = ops.mean(upstream, axis=-1, keepdims=True)
-            along = ops.mean(upstream * standard, axis=-1, keepdims=True)
-            return (upstream - shift - standard * along) * scale
-
-        return standard, gradient
-
-    return standardise
-
-
 class LayerNorm(keras.layers.Layer):
     """Layer normalisation with a published epsilon, in float32 under any policy."""
 
@@ -87,11 +54,25 @@ class LayerNorm(keras.layers.Layer):
         self.epsilon = epsilon
 
     def build(self, input_shape):
-        self.gamma = self.add_weight((input_shape[-1],), "ones", name="gamma")
-        self.beta = self.add_weight((input_shape[-1],), "zeros", name="beta")
+        # Read within layers of a lower precision, too.
+        shape, exact = (input_shape[-1],), {"autocast": False}
+        self.gamma = self.add_weight(shape, "ones", name="gamma", **exact)
+        self.beta = self.add_weight(shape, "zeros", name="beta", **exact)
 
     def call(self, x):
-        return _standardise(self.epsilon)(x) * self.gamma + self.beta
+        piece = pieces.layer_norm(self.epsilon, "float32")
+        return piece(x, *self.weights_of_rows())
+
+    def weights_of_rows(self):
+        """Factor and shift (D,) as tensors."""
+        # `convert_to_tensor` would give the variables themselves.
+        return [ops.reshape(v, (-1,)) for v in (self.gamma, self.beta)]
+
+    def times(self, x, kernel):
+        """Normalised (n, D) `x`, in the type of `kernel` (D, m), times it."""
+        dtype = keras.backend.standardize_dtype(kernel.dtype)
+        piece = pieces.layer_norm(self.epsilon, dtype)
+        return piece.times((x, *self.weights_of_rows()), kernel)
 
 
 class DropPath(keras.layers.Layer):
@@ -113,7 +94,7 @@ class DropPath(keras.layers.Layer):
         self.built = True
 
     def call(self, x, training=False):
-        """For each branch the factors (B, 1, 1) of (B, ...), or None for 1."""
+        """For each branch the factors (B, 1, 1) of (B, ...); None where none drops."""
         if not training or not self.seed_generator:
             return [None] * len(self.rates)
         # One draw for the whole network; each alone would double its operations.
@@ -123,9 +104,8 @@ class DropPath(keras.layers.Layer):
             dtype="float32",
             seed=self.seed_generator,
         )
-        factors = ops.unstack(ops.floor(keep + draw) / keep, len(keep))
-        pairs = zip(factors, self.rates, strict=True)
-        return [factor if rate else None for factor, rate in pairs]
+        # Also 1 for branches that are never dropped, so that all blocks are alike.
+        return ops.unstack(ops.floor(keep + draw) / keep, len(keep))
 
 
 class PatchEmbed(keras.layers.Layer):
@@ -158,7 +138,8 @@ class Attention(keras.layers.Layer):
     """Multi-head self-attention with one matrix for queries, keys and values."""
 
     def __init__(self, dim, num_heads, **kwargs):
-        super().__init__(**kwargs)
+        # What is normalised here comes in float32.
+        super().__init__(autocast=False, **kwargs)
         self.dim, self.num_heads = dim, num_heads
         self.qkv = dense(3 * dim, "qkv", self.dtype_policy)
         self.proj = dense(dim, "proj", self.dtype_policy)
@@ -173,48 +154,79 @@ class Attention(keras.layers.Layer):
         x = ops.reshape(x, (-1, tokens, self.num_heads, size))
         return ops.transpose(x, (0, 2, 1, 3))
 
-    def project(self, x, cls_only=False):
-        """Queries, keys and values, each (B, N, D); one query if `cls_only`."""
-        batch_tokens = (-1, ops.shape(x)[1])
+    def _product(self, x, columns, norm=None):
+        """(B, N, D) times some columns of the matrix, a slice: (B, N, m)."""
         flat = ops.reshape(x, (-1, self.dim))
-        if not cls_only:
-            qkv = ops.reshape(self.qkv(flat), batch_tokens + (3 * self.dim,))
-            return ops.split(qkv, 3, axis=-1)
         # Slicing the kernel leaves out the queries that nobody asks for.
-        kernel, bias = ops.cast(self.qkv.kernel, x.dtype), self.qkv.bias
-        bias = ops.cast(bias, x.dtype)
-        kv = ops.matmul(flat, kernel[:, self.dim :]) + bias[self.dim :]
-        kv = ops.reshape(kv, batch_tokens + (2 * self.dim,))
-        query = ops.matmul(x[:, 0], kernel[:, : self.dim]) + bias[: self.dim]
-        return [query[:, None], *ops.split(kv, 2, axis=-1)]
+        kernel, bias = (
+            ops.cast(v, self.compute_dtype)[..., columns]
+            for v in (self.qkv.kernel, self.qkv.bias)
+        )
+        made = _normed_product(flat, kernel, norm) + bias
+        return ops.reshape(made, (-1, ops.shape(x)[1], bias.shape[0]))
+
+    def project(self, x):
+        """Queries, keys and values of normalised (B, N, D), each (B, N, D)."""
+        return ops.split(self._product(x, slice(None)), 3, axis=-1)
 
     def weights_of(self, queries, keys, rotation=None):
-        """Attention (B, heads, queries, N); the softmax is taken in float32.
+        """Attention (B, heads, queries, N) in float32 of what `project` gives.
 
-        A `Rotation` is applied to both first; of `project` they come without it.
+        A `Rotation` is applied to queries and keys first.
         """
         queries, keys = self._heads(queries), self._heads(keys)
+        return ops.softmax(ops.cast(self._scores(queries, keys, rotation), "float32"))
+
+    def _scores(self, queries, keys, rotation):
         if rotation is not None:
             queries, keys = rotation(queries), rotation(keys)
-        scale = (self.dim // self.num_heads) ** -0.5
-        scores = ops.matmul(queries, ops.transpose(keys, (0, 1, 3, 2)))
-        return ops.softmax(ops.cast(scores, "float32") * scale, axis=-1)
+        # Queries are fewer numbers than scores.
+        queries = queries * (self.dim // self.num_heads) ** -0.5
+        return ops.matmul(queries, ops.transpose(keys, (0, 1, 3, 2)))
 
-    def call(self, x, cls_only=False, rotation=None):
-        queries, keys, values = self.project(x, cls_only)
-        attention = ops.cast(self.weights_of(queries, keys, rotation), x.dtype)
-        mixed = ops.matmul(attention, self._heads(values))
-        mixed = ops.transpose(mixed, (0, 2, 1, 3))
-        tokens = 1 if cls_only else ops.shape(x)[1]
+    def call(self, x, cls_only=False, rotation=None, norm=None):
+        """(B, N, D) -> (B, N, D), or (B, 1, D), the CLS alone, for less work.
+
+        `norm` is applied to `x` first; it takes less memory here than before.
+        """
+        if cls_only:
+            parts = [
+                self._product(x[:, :1], slice(None, self.dim), norm),
+                self._product(x, slice(self.dim, None), norm),
+            ]
+        else:
+            parts = [self._product(x, slice(None), norm)]
+        if rotation is None:
+            mixed = pieces.attention(self.num_heads)(*parts)
+        else:
+            mixed = self._rotated(parts, rotation)
+        tokens = ops.shape(mixed)[1]
         mixed = self.proj(ops.reshape(mixed, (-1, self.dim)))
         return ops.reshape(mixed, (-1, tokens, self.dim))
+
+    def _rotated(self, parts, rotation):
+        """`pieces.attention` with a `Rotation` of queries and keys."""
+        *queries, rest = parts
+        queries, keys, values = [*queries, *ops.split(rest, 3 - len(queries), axis=-1)]
+        attention = self.weights_of(queries, keys, rotation)
+        mixed = ops.matmul(ops.cast(attention, values.dtype), self._heads(values))
+        mixed = ops.transpose(mixed, (0, 2, 1, 3))
+        return ops.reshape(mixed, (-1, ops.shape(queries)[1], self.dim))
+
+
+def _normed_product(x, kernel, norm):
+    """(n, D), normalised by `norm` if there is one, times (D, m)."""
+    if norm is not None:
+        return norm.times(x, kernel)
+    return ops.matmul(ops.cast(x, kernel.dtype), kernel)
 
 
 class Mlp(keras.layers.Layer):
     """Two dense layers with a GELU between them, on every token alone."""
 
     def __init__(self, dim, hidden_dim, **kwargs):
-        super().__init__(**kwargs)
+        # What is normalised here comes in float32.
+        super().__init__(autocast=False, **kwargs)
         self.dim, self.hidden_dim = dim, hidden_dim
         self.fc1 = dense(hidden_dim, "fc1", self.dtype_policy)
         self.fc2 = dense(dim, "fc2", self.dtype_policy)
@@ -223,9 +235,15 @@ class Mlp(keras.layers.Layer):
         self.fc1.build((None, self.dim))
         self.fc2.build((None, self.hidden_dim))
 
-    def call(self, x):
+    def call(self, x, norm=None):
+        """(B, N, D) -> (B, N, D); `norm` is applied to `x` first."""
         flat = ops.reshape(x, (-1, self.dim))
-        flat = self.fc2(gelu(self.fc1(flat)))
+        kernel1, bias1, kernel2, bias2 = (
+            ops.cast(v, self.compute_dtype)
+            for v in (self.fc1.kernel, self.fc1.bias, self.fc2.kernel, self.fc2.bias)
+        )
+        hidden = _normed_product(flat, kernel1, norm)
+        flat = pieces.BIASED_GELU.times((hidden, bias1), kernel2) + bias2
         return ops.reshape(flat, (-1, ops.shape(x)[1], self.dim))
 
 
@@ -237,7 +255,8 @@ class SwiGLU(keras.layers.Layer):
     """
 
     def __init__(self, dim, hidden_dim, **kwargs):
-        super().__init__(**kwargs)
+        # What is normalised here comes in float32.
+        super().__init__(autocast=False, **kwargs)
         self.dim, self.hidden_dim = dim, hidden_dim
         self.w12 = dense(2 * hidden_dim, "w12", self.dtype_policy)
         self.w3 = dense(dim, "w3", self.dtype_policy)
@@ -246,7 +265,9 @@ class SwiGLU(keras.layers.Layer):
         self.w12.build((None, self.dim))
         self.w3.build((None, self.hidden_dim))
 
-    def call(self, x):
+    def call(self, x, norm=None):
+        """(B, N, D) -> (B, N, D); `norm` is applied to `x` first."""
+        x = x if norm is None else norm(x)
         gate, value = ops.split(self.w12(ops.reshape(x, (-1, self.dim))), 2, axis=-1)
         flat = self.w3(ops.silu(gate) * value)
         return ops.reshape(flat, (-1, ops.shape(x)[1], self.dim))
@@ -316,9 +337,9 @@ class Block(keras.layers.Layer):
         `factors` (B, 1, 1) multiply the two branches, see `DropPath`; a `Rotation`
         turns queries and keys.
         """
-        branch = self.attn(self.norm1(x), cls_only=cls_only, rotation=rotation)
+        branch = self.attn(x, cls_only=cls_only, rotation=rotation, norm=self.norm1)
         x = (x[:, :1] if cls_only else x) + _scaled(branch, self.ls1, factors[0])
-        return x + _scaled(self.mlp(self.norm2(x)), self.ls2, factors[1])
+        return x + _scaled(self.mlp(x, norm=self.norm2), self.ls2, factors[1])
 
 
 def _scaled(branch, scale, factor):

@@ -9,6 +9,7 @@ import math
 import keras
 from keras import ops
 
+from dino_tf.models import pieces
 from dino_tf.models.block import (
     INITIAL_STD,
     LAYER_NORM_EPSILON,
@@ -194,8 +195,9 @@ class VisionTransformer(keras.Model):
         x, rotation = self._tokens(images), self._rotation(images)
         factors = self.drop_path(x, training=training)
         pairs = list(zip(factors[::2], factors[1::2], strict=True))
+        run = pieces.traced_once(self.blocks[0], rotation=rotation)
         for block, pair in zip(self.blocks[:-1], pairs, strict=False):
-            x = block(x, pair, rotation=rotation)
+            x = run(block, x) if pair[0] is None else run(block, x, pair)
         x = self.blocks[-1](x, pairs[-1], cls_only=True, rotation=rotation)
         return self.norm(x)[:, 0]
 

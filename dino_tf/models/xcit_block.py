@@ -143,7 +143,7 @@ class CrossCovarianceAttention(Attention):
 
     def call(self, x):
         queries, keys, values = self.project(x)
-        attention = ops.cast(self.weights_of(queries, keys), x.dtype)
+        attention = ops.cast(self.weights_of(queries, keys), values.dtype)
         # The tokens stay rows: both factors of the published product, transposed.
         mixed = ops.matmul(self._heads(values), ops.transpose(attention, (0, 1, 3, 2)))
         mixed = ops.transpose(mixed, (0, 2, 1, 3))
