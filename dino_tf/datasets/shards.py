@@ -98,7 +98,8 @@ class ShardSource(Source):
         self._name_ends, self._label_ends = (
             self._rows[field] for field in ("name_end", "label_end")
         )
-        self._files = OpenFiles(self._folder / shard_name(k) for k in self._shards())
+        numbers = range(len(self._sizes))
+        self._files = OpenFiles(self._folder / shard_name(k) for k in numbers)
 
     def __len__(self):
         return len(self._rows)
@@ -135,19 +136,13 @@ class ShardSource(Source):
 
     def damage(self):
         """Reads every file whole and compares it with its SHA-256 in the index."""
-        shards = ((shard_name(k), self._index["shards"][k]) for k in self._shards())
-        wanted = [(name, shard["sha256"]) for name, shard in shards]
-        wanted += [(f"{k}.npy", v) for k, v in self._index["arrays"].items()]
-        found = ((name, sha256_of(self._folder / name), sha) for name, sha in wanted)
-        return [
-            f"{self._folder / name} is damaged (SHA-256 {is_[:12]}..., "
-            f"{sha[:12]}... expected)"
-            for name, is_, sha in found
-            if is_ != sha
-        ]
-
-    def _shards(self):
-        return range(len(self._sizes))
+        wanted = {
+            shard_name(number): shard["sha256"]
+            for number, shard in enumerate(self._index["shards"])
+        }
+        wanted |= {f"{name}.npy": sha for name, sha in self._index["arrays"].items()}
+        files = ((self._folder / name, sha) for name, sha in wanted.items())
+        return [line for file, sha in files if (line := _difference(file, sha))]
 
     def _read(self, index):
         """(serialized record, (first byte, length) of the photo in it)."""
@@ -278,6 +273,17 @@ def sha256_of(file):
     """
     with open(file, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _difference(file, sha256):
+    """What is wrong with a file in one line, or None."""
+    try:
+        found = sha256_of(file)
+    except OSError as error:
+        return f"{file} cannot be read ({error.strerror})"
+    if found == sha256:
+        return None
+    return f"{file} is damaged (SHA-256 {found[:12]}..., {sha256[:12]}... expected)"
 
 
 def _check_types(index):

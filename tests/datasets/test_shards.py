@@ -123,14 +123,27 @@ def test_arrays_of_the_index_are_mapped(written):
         assert isinstance(array, np.memmap) and not array.flags.writeable
 
 
-def test_open_files_are_bounded_also_between_threads(tmp_path):
+def test_open_files_are_bounded_also_between_threads(tmp_path, monkeypatch):
     paths = [tmp_path / str(number) for number in range(6)]
     for number, path in enumerate(paths):
         path.write_bytes(bytes([number]) * 100)
-    before = len(os.listdir("/proc/self/fd")) if Path("/proc").is_dir() else None
+    opened, closed = [], []
+    os_open, os_close = os.open, os.close
+
+    def watch_open(path, *args):
+        descriptor = os_open(path, *args)
+        if path in paths:
+            opened.append(descriptor)
+        return descriptor
+
+    def watch_close(descriptor):
+        closed.append(descriptor)
+        os_close(descriptor)
+
+    monkeypatch.setattr(shards.os, "open", watch_open)
+    monkeypatch.setattr(shards.os, "close", watch_close)
     read_everywhere(shards.OpenFiles(paths, most=2))
-    if before is not None:
-        assert len(os.listdir("/proc/self/fd")) <= before
+    assert len(opened) > 6 and sorted(opened) == sorted(closed)
 
 
 def read_everywhere(files):
@@ -170,6 +183,8 @@ def test_a_damaged_record_is_a_bad_photo(folder):
     assert list(bad.names) == ["00000004"] and "checksum" in bad.names["00000004"]
     (line,) = source.damage()
     assert "00001.tfrecord is damaged (SHA-256 " in line
+    (folder / "train" / "names.npy").unlink()
+    assert "names.npy cannot be read (No such file" in source.damage()[1]
 
 
 def test_a_shard_that_gets_shorter_while_open(folder):
