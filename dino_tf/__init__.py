@@ -18,6 +18,7 @@ _HOMES = {
     "DINO": "dino_tf.dino",
     "MultiCrop": "dino_tf.transforms.multicrop",
     "open_source": "dino_tf.datasets",
+    "write_shards": "dino_tf.shard_writer",
     "make_dataset": "dino_tf.pipeline",
     "train": "dino_tf.training",
     "evaluate_weights": "dino_tf.evaluation",

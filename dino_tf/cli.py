@@ -102,13 +102,17 @@ def build_parser():
         "export",
     )
     commands.add_subcommand("export", export, help=COMMANDS["export"])
-    data = _parser(f"{prog} data {{get,check}} ...", description=COMMANDS["data"])
+    data = _parser(
+        f"{prog} data {{get,check,shards}} ...", description=COMMANDS["data"]
+    )
     commands.add_subcommand("data", data, help=COMMANDS["data"])
     actions = data.add_subcommands(dest="action", metavar="")
     get = _command(f"{prog} data get NAME [--data-dir DIR]", "data.get")
     actions.add_subcommand("get", get, help="download PASCAL VOC")
     check = _command(f"{prog} data check SPEC [--split SPLIT]", "data.check")
     actions.add_subcommand("check", check, help="count the photos, decode them all")
+    shards = _command(f"{prog} data shards SPEC --out DIR ...", "data.shards")
+    actions.add_subcommand("shards", shards, help="write the photos into TFRecords")
     listing = _command(f"{prog} presets", "presets")
     commands.add_subcommand("presets", listing, help=COMMANDS["presets"])
     return parser
@@ -224,7 +228,7 @@ def _export(parsed):
 
 
 def _data(parsed):
-    action = {"get": _data_get, "check": _data_check}
+    action = {"get": _data_get, "check": _data_check, "shards": _data_shards}
     return action[parsed.action](parsed[parsed.action])
 
 
@@ -255,6 +259,18 @@ def _data_check(parsed):
     print(f"{len(bad)} unreadable ({len(bad) / len(source):.1%})")
     for name in bad[:20]:
         print(f"  {name}")
+    damage = source.damage()
+    if damage:
+        raise UserError("; ".join(damage[:5]))
+    return 0
+
+
+def _data_shards(parsed):
+    from dino_tf.shard_writer import write_splits
+
+    options = parsed.as_dict()
+    spec, out, split = (options.pop(key) for key in ("spec", "out", "split"))
+    write_splits(spec, out, split, **options)
     return 0
 
 
@@ -295,7 +311,9 @@ def _explain(error, argv):
     if command == "evaluate":
         return UserError(f"evaluate: allowed tasks are {', '.join(TASKS)}, all")
     if command == "data":
-        return UserError("data: allowed are get NAME, check SPEC; see --help")
+        return UserError(
+            "data: allowed are get NAME, check SPEC, shards SPEC; see --help"
+        )
     return UserError(text.removeprefix("argument "))
 
 

@@ -9,7 +9,7 @@ COMMANDS = {
     "attend": "draw what trained weights attend to in photos",
     "evaluate": "tell how good the features of trained weights are",
     "export": "write trained weights for another program, and read them back",
-    "data": "download a data set, or look into one",
+    "data": "download a data set, look into one, or write one into shards",
     "presets": "list the presets",
 }
 # Where a network comes from; see `load_backbone`.
@@ -121,6 +121,42 @@ ARGUMENTS = {
     "data.check": {
         "spec": {"metavar": "SPEC", "help": "data, as in --data of train"},
         "--split": {"type": str, "default": "train", "help": "train or test"},
+    },
+    "data.shards": {
+        "spec": {"metavar": "SPEC", "help": "data, as in --data of train"},
+        "--out": {
+            "type": str,
+            "required": True,
+            "metavar": "DIR",
+            "help": "folder of the shards, for --data shards:DIR; what is finished in "
+            "it is kept",
+        },
+        "--split": {
+            "type": str,
+            "nargs": "+",
+            "metavar": "NAME",
+            "help": "splits to write; else train and, where there is one, test",
+        },
+        "--shard-mb": {
+            "type": float,
+            "default": 256.0,
+            "help": "size of a shard in megabytes",
+        },
+        "--max-side": {
+            "type": int,
+            "metavar": "N",
+            "help": "write photos with a longer side above N pixels as smaller JPEG "
+            "files; else all bytes are kept",
+        },
+        "--quality": {
+            "type": int,
+            "default": 90,
+            "help": "of the JPEG files of --max-side, 1 to 95",
+        },
+        "--workers": {
+            "type": int,
+            "help": "threads that read; else one for each core",
+        },
     },
     "presets": {},
     **{f"evaluate.{n}": {**_EVALUATE, **task.options} for n, task in TASKS.items()},

@@ -218,7 +218,8 @@ class Config:
     data: str = setting(
         "auto",
         "photos: voc2007[:ROOT], voc2012[:ROOT], folder:PATH (or a bare path), "
-        "list:FILE, tfds:NAME, scenes (built in); auto: VOC 2007 in data/, else "
+        "list:FILE, tfds:NAME, hf:OWNER/NAME[:CONFIG], shards:PATH (written by data "
+        "shards), scenes (built in); auto: VOC 2007 in data/, else "
         "downloaded, else scenes",
     )
     preset: str | None = setting(

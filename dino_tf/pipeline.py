@@ -21,6 +21,8 @@ from .transforms.image import (
     try_decode,
 )
 
+CHECKED_AT_ONCE = 4096  # photos that wait for a thread; each takes a kilobyte
+
 
 class BadImages:
     """The photos that could not be read, by name and reason; safe between threads.
@@ -235,10 +237,14 @@ def evaluation_dataset(
 
 def unreadable(source):
     """Names of the photos of `source` that the training could not decode, in order."""
-    read = partial(_read_one, source, bad_images=BadImages())
+    read, bad = partial(_read_one, source, bad_images=BadImages()), []
     with ThreadPoolExecutor() as threads:
-        readable = threads.map(lambda i: read(i) is not None, range(len(source)))
-        return [source.id(i) for i, whole in enumerate(readable) if not whole]
+        for start in range(0, len(source), CHECKED_AT_ONCE):
+            places = range(len(source))[start : start + CHECKED_AT_ONCE]
+            readable = threads.map(lambda i: read(i) is not None, places)
+            found = zip(places, readable, strict=True)
+            bad += [source.id(i) for i, whole in found if not whole]
+    return bad
 
 
 def _order(total, seed, shuffle, repeat, start):

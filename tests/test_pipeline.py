@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from dino_tf import pipeline
 from dino_tf.errors import UserError
 from dino_tf.pipeline import (
     BadImages,
@@ -146,6 +147,14 @@ def test_bad_photos_are_named_and_replaced():
     assert all(reason and "\n" not in reason for reason in bad.names.values())
     assert bad.count == 3
     assert source.reads.count(2) == 1
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 10, 99])
+def test_unreadable_photos_are_named_in_order(monkeypatch, at_once):
+    monkeypatch.setattr(pipeline, "CHECKED_AT_ONCE", at_once)
+    broken = {0: BROKEN, 5: FileNotFoundError("gone"), 9: b""}
+    found = pipeline.unreadable(Pictures(10, broken))
+    assert found == ["photo0", "photo5", "photo9"]
 
 
 def test_too_many_bad_photos():

@@ -17,9 +17,9 @@ RANKS = (
     {"": "errors tasks download schedules distribute settings config"},
     {
         "": "checks presets recipe",
-        "datasets": "source arrays archive voc_archives folder masks voc tfds species "
-        "habitats scene_drawing scenes __init__",
-        "transforms": "__init__ image augment multicrop random_crop mixing",
+        "datasets": "source arrays archive voc_archives folder masks voc tfds hf "
+        "shard_records shards species habitats scene_drawing scenes __init__",
+        "transforms": "__init__ image augment multicrop random_crop mixing shrink",
         "models": "__init__ pos_embed rope torch_tensors torch_objects torch_unpickler "
         "torch_legacy torch_file pieces block vit head xcit_block xcit resnet "
         "keras_sources keras_networks backbones classifier weights weight_files "
@@ -28,7 +28,10 @@ RANKS = (
         "overlap saliency neighbours precision components confusion patch_classes "
         "softmax_regression",
     },
-    {"": "pipeline views loss optimizers workload"},
+    {
+        "": "pipeline views loss optimizers workload shard_parts shard_photos "
+        "shard_writer"
+    },
     {"": "dino"},
     {
         "visualize": "__init__ draw masks attention features curves neighbours "
@@ -54,6 +57,10 @@ ROOT = "dino_tf.__init__"
 # Input code, the training step and what surrounds it; all else is Keras or NumPy.
 TENSORFLOW = {
     "dino_tf.datasets.tfds",
+    "dino_tf.datasets.shard_records",
+    "dino_tf.shard_parts",
+    "dino_tf.shard_photos",
+    "dino_tf.shard_writer",
     "dino_tf.transforms.image",
     "dino_tf.transforms.augment",
     "dino_tf.transforms.multicrop",
@@ -97,6 +104,7 @@ TOLD_ELSEWHERE = {
     "id",
     "image_bytes",
     "stamp",
+    "damage",
     "labels",
     "boxes",
     "mask",

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dino_tf.datasets.folder import open_folder, open_list
+from dino_tf.datasets.hf import open_hf
 from dino_tf.datasets.masks import open_masks
 from dino_tf.datasets.scenes import open_scenes
+from dino_tf.datasets.shards import open_shards
 from dino_tf.datasets.source import Boxes, Record, Source, Subset
 from dino_tf.datasets.tfds import open_tfds
 from dino_tf.datasets.voc import open_voc2007, open_voc2012
@@ -38,6 +40,10 @@ KINDS: dict[str, Kind] = {
     "folder": Kind("folder:PATH", lambda a, s, d: open_folder(a, s), "a folder"),
     "list": Kind("list:FILE", lambda a, s, d: open_list(a, s), "a text file"),
     "tfds": Kind("tfds:NAME", lambda a, s, d: open_tfds(a, s, d), "a name"),
+    "hf": Kind(
+        "hf:OWNER/NAME[:CONFIG]", lambda a, s, d: open_hf(a, s), "a name or folder"
+    ),
+    "shards": Kind("shards:PATH", lambda a, s, d: open_shards(a, s), "a folder"),
     "masks": Kind(
         "masks:PHOTOS:MASKS", lambda a, s, d: open_masks(a, s), "two folders"
     ),

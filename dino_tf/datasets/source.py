@@ -121,6 +121,13 @@ class Source:
             for i in range(len(self))
         )
 
+    def damage(self) -> list[str]:
+        """A line for every file that is known not to be as it was written.
+
+        Single photos are not looked at. Here nothing is known.
+        """
+        return []
+
     def record(self, index: int) -> Record:
         """All that is known about one photo.
 
@@ -179,6 +186,9 @@ class Subset(Source):
 
     def stamp(self):
         return digest([self.parent.stamp(), *self.indices])
+
+    def damage(self):
+        return self.parent.damage()
 
 
 def digest(parts: Iterable) -> str:

@@ -29,7 +29,12 @@ _DINOV2 = "Oquab et al. 2023, table 10"
 _TOKENCUT = "Wang et al. 2022, table 1"
 _SALIENCY = "Wang et al. 2022, README of the program"
 # How the folder of a data set may be called, apart from its own name.
-_OTHER_NAMES = {"dutstest": "duts", "dutste": "duts", "dutomronimage": "dutomron"}
+_OTHER_NAMES = {
+    "dutstest": "duts",
+    "dutste": "duts",
+    "dutomronimage": "dutomron",
+    "imagenet1k": "imagenet2012",
+}
 
 
 def _jaccard(network, value):

@@ -73,6 +73,7 @@ def test_names_from_outside_are_text():
         ("tfds:cifar10", "cifar10"),
         ("tfds:imagenet2012/5.1", "imagenet2012"),
         ("folder:some/DUT-OMRON/", "dutomron"),
+        ("hf:ILSVRC/imagenet-1k", "imagenet2012"),
         ("photos/mine", "mine"),
         ("scenes:40", "scenes"),
     ],
