@@ -15,6 +15,7 @@ from dino_tf.distribute import (
 from dino_tf.loss import DINOLoss
 from dino_tf.models.head import DINOHead
 from dino_tf.models.keras_networks import has_batch_norm
+from dino_tf.multi_worker import FitOnWorkers
 from dino_tf.schedules import value_at
 from dino_tf.views import split_batch, views_outermost
 
@@ -22,7 +23,7 @@ CLIP_EPSILON = 1e-6
 
 
 @keras.saving.register_keras_serializable(package="dino_tf")
-class DINO(keras.Model):
+class DINO(FitOnWorkers, keras.Model):
     """Self-distillation with no labels, trained by `fit` on batches of views.
 
     A batch is `{"global": (B, G, S, S, 3), "local": (B, V - G, s, s, 3)}`, normalised
