@@ -138,9 +138,12 @@ class Job:
         chief = self.workers.is_chief
         with self.strategy.scope():
             model = build_model(config, self.steps)
-            done = self._begin(model, resumed) if chief else 0
-            if self.workers.cluster is not None:
-                done = self.workers.gather(done)[0]
+        # Outside of the scope: Keras makes variables while it loads others, and each
+        # one made within it waits for all workers.
+        done = self._begin(model, resumed) if chief else 0
+        if self.workers.cluster is not None:
+            done = self.workers.gather(done)[0]
+            with self.strategy.scope():
                 copy_from_chief(all_state(model))
         if chief:
             self._announce(done, resumed, model.student_backbone)

@@ -232,8 +232,9 @@ def leave(words, code):
         "from the last checkpoint"
     )
     print(text, file=sys.stderr, flush=True)
-    # The main thread may wait in TensorFlow for what never comes, and what it would
-    # print on its way out only hides the line above.
+    # The main thread may wait in TensorFlow for what never comes, and what TensorFlow
+    # says to that would only hide the line above.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     time.sleep(LEAVE_TIME)
     os._exit(code)
 
