@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from dino_tf.cluster import find_cluster
 from dino_tf.distribute import make_strategy, tpu_is_named
-from dino_tf.multi_worker import start
+from dino_tf.multi_worker import START, start
 from dino_tf.rendezvous import join
 from dino_tf.workers import Alone, Workers
 
@@ -45,7 +45,9 @@ def launched(config, say):
         return
     workers = join(cluster, config.run.wait, say)
     try:
-        yield Launch(workers, start(cluster))
+        with workers.guarded(START):
+            strategy = start(cluster)
+        yield Launch(workers, strategy)
     except BaseException as error:
         workers.explain(error)
         raise

@@ -4,9 +4,10 @@ import signal
 
 from dino_tf.errors import UserError, first_line
 
-# Seconds in which TensorFlow's servers find each other, once all workers are there,
-# and after which it takes a silent worker for lost. `workers` is to notice first.
-START, SILENCE = 60, 60
+# Seconds that TensorFlow's servers may take to find each other, once all workers are
+# there, and after which TensorFlow takes a silent worker for lost: it is to notice
+# later than `workers` does, which says more.
+START, SILENCE = 50, 60
 
 
 def start(cluster):
@@ -60,7 +61,6 @@ def _set_patience(cluster):
     context.context().configure_coordination_service(
         service_type="standalone",
         service_leader=f"/job:{cluster.tasks[0][0]}/replica:0/task:0",
-        cluster_register_timeout_in_ms=1000 * START,
         heartbeat_timeout_in_ms=1000 * SILENCE,
         coordinated_jobs=[
             messages.CoordinatedJob(name=job, num_tasks=len(jobs[job])) for job in jobs

@@ -9,6 +9,8 @@ never when it waits for others to start.
 import contextlib
 import json
 import os
+import pathlib
+import subprocess
 import sys
 import threading
 import time
@@ -106,6 +108,28 @@ class Workers:
         yield
         if self.is_chief:
             self.gather()
+
+    @contextlib.contextmanager
+    def guarded(self, seconds):
+        """Ends this process when a worker is lost inside, where no thread can run.
+
+        Args:
+            seconds: Time that the inside may take.
+        """
+        sockets = {link.fileno(): index for index, link in self.links.items()}
+        named = [(str(fd), self.cluster.name(i)) for fd, i in sockets.items()]
+        program = pathlib.Path(__file__).with_name("guard.py")
+        guard = subprocess.Popen(
+            [sys.executable, "-I", str(program), str(os.getpid()), str(seconds)]
+            + [text for pair in named for text in pair],
+            stdin=subprocess.PIPE,
+            pass_fds=list(sockets),
+        )
+        try:
+            yield
+        finally:
+            guard.stdin.close()
+            guard.wait()
 
     def explain(self, error):
         """Tells the others why this worker ends; waits when another one is the cause.
