@@ -6,7 +6,6 @@ import keras
 
 from dino_tf import checks
 from dino_tf.dino import DINO
-from dino_tf.distribute import find_hardware
 from dino_tf.errors import UserError
 from dino_tf.loss import DINOLoss
 from dino_tf.models.backbones import create_backbone
@@ -129,8 +128,16 @@ def new_optimizer(config, steps, total):
     return optimizer
 
 
-def new_dataset(config, source, bad_images, start_position=0):
-    """Endless batches of views, from the `start_position`-th photo of the run."""
+def new_dataset(config, source, bad_images, start_position=0, part=(0, 1)):
+    """Endless batches of views, from the `start_position`-th photo of the run.
+
+    Args:
+        config: Resolved `Config`.
+        source: `Source`.
+        bad_images: `BadImages` that collects unreadable photos.
+        start_position: Photos of the run that are passed over.
+        part: As for `make_dataset`.
+    """
     return make_dataset(
         source,
         MultiCrop(**dataclasses.asdict(config.views)),
@@ -139,11 +146,18 @@ def new_dataset(config, source, bad_images, start_position=0):
         workers=config.pipeline.workers,
         bad_images=bad_images,
         start_position=start_position,
+        part=part,
     )
 
 
-def estimate_seconds(config, steps, backbone):
+def estimate_seconds(config, steps, backbone, devices=1):
     """Seconds that `steps` training steps take here, and how that is known.
+
+    Args:
+        config: Resolved `Config`.
+        steps: Training steps.
+        backbone: A backbone of the configuration.
+        devices: Devices such as this one that share each batch.
 
     Returns:
         Tuple (seconds, words): for a Vision Transformer by arithmetic alone, for
@@ -154,7 +168,7 @@ def estimate_seconds(config, steps, backbone):
     photos = steps * config.pipeline.batch_size
     if not checks.is_vit(config):
         seconds = photos * seconds_per_photo(backbone, sides)
-        return seconds / _devices(config), "timed passes of the network"
+        return seconds / devices, "timed passes of the network"
     width, depth, _ = checks.network(config)
     sizes = [width] + [head.hidden_dim] * (head.num_layers - 1)
     flops = flops_per_photo(
@@ -165,10 +179,6 @@ def estimate_seconds(config, steps, backbone):
         [*sizes, head.bottleneck_dim, head.out_dim],
     )
     dtype = config.run.precision.removeprefix("mixed_")
-    rate = matmul_rate(dtype) * TYPICAL_SHARE * _devices(config)
+    rate = matmul_rate(dtype) * TYPICAL_SHARE * devices
     words = "the arithmetic of the network and a test of this machine"
     return photos * flops / rate, words
-
-
-def _devices(config):
-    return max(find_hardware().num_gpus, 1) if config.run.strategy != "none" else 1

@@ -88,6 +88,13 @@ class Checkpoints:
         return self.folder / f"{stem}.weights.h5", self.folder / f"{stem}.json"
 
 
+def all_state(model):
+    """Variables of a compiled model that a training goes on from."""
+    counted = {id(v) for metric in model.metrics for v in metric.variables}
+    own = [v for v in model.variables if id(v) not in counted]
+    return own + list(model.optimizer.variables)
+
+
 def _seed_states(model):
     """Counters of the random layers, which Keras leaves out of weights files."""
     return [v for v in model.variables if v.path.endswith("seed_generator_state")]

@@ -40,7 +40,7 @@ RANGES = (
         "above 0",
         lambda x: x > 0,
         "views.aspect views.blur_sigma views.std loss.student_temp "
-        "loss.warmup_teacher_temp loss.teacher_temp optimizer.lr",
+        "loss.warmup_teacher_temp loss.teacher_temp optimizer.lr run.wait",
     ),
     (
         "from 0 to 1",

@@ -16,7 +16,7 @@ import jsonargparse
 from dino_tf import checks, presets, settings
 from dino_tf.commands import ARGUMENTS, COMMANDS, EXAMPLES
 from dino_tf.config import FIELDS, Config
-from dino_tf.errors import Diverged, ExportError, UserError
+from dino_tf.errors import Diverged, ExportError, UserError, WorkerLost
 from dino_tf.tasks import TASKS
 
 
@@ -33,15 +33,15 @@ def main(argv=None):
         argv: arguments without the program's name; None takes those of the process.
 
     Returns:
-        0 when done, 1 when an export differs from its source, 2 for a user's mistake,
-        3 when training diverged, 130 when interrupted. Anything else that fails
-        raises, which Python ends with 1.
+        0 when done, 1 when an export differs from its source or another worker is
+        gone, 2 for a user's mistake, 3 when training diverged, 130 when interrupted.
+        Anything else that fails raises, which Python ends with 1.
     """
     try:
         return _run(list(sys.argv[1:] if argv is None else argv))
     except UserError as error:
         return _complain(error, 2)
-    except ExportError as error:
+    except (ExportError, WorkerLost) as error:
         return _complain(error, 1)
     except Diverged as error:
         return _complain(error, 3)

@@ -184,9 +184,12 @@ class Run:
         None, "length of all schedules, to stop early in a longer run; null: epochs"
     )
     seed: int = setting(0, "seed of weights, order of photos, and augmentation")
-    strategy: Literal["auto", "none", "mirrored"] = setting(
-        "auto", "one device (none) or all of this machine (mirrored)"
+    strategy: Literal["auto", "none", "mirrored", "multi_worker", "tpu"] = setting(
+        "auto",
+        "one device (none), all of this machine (mirrored), all workers that TF_CONFIG "
+        "or srun names (multi_worker), or a TPU",
     )
+    wait: float = setting(600.0, "seconds to wait for the other workers to start")
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = setting(
         "auto",
         "half precision is faster and smaller; go back to float32 if the loss is "

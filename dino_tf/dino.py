@@ -16,6 +16,7 @@ from dino_tf.loss import DINOLoss
 from dino_tf.models.head import DINOHead
 from dino_tf.models.keras_networks import has_batch_norm
 from dino_tf.models.pieces import one_pass
+from dino_tf.multi_worker import FitOnWorkers
 from dino_tf.schedules import value_at
 from dino_tf.views import split_batch, views_outermost
 
@@ -23,7 +24,7 @@ CLIP_EPSILON = 1e-6
 
 
 @keras.saving.register_keras_serializable(package="dino_tf")
-class DINO(keras.Model):
+class DINO(FitOnWorkers, keras.Model):
     """Self-distillation with no labels, trained by `fit` on batches of views.
 
     A batch is `{"global": (B, G, S, S, 3), "local": (B, V - G, s, s, 3)}`, normalised
@@ -43,8 +44,8 @@ class DINO(keras.Model):
         accumulate_steps: Number of parts that a batch is computed in, one after the
             other; B is a multiple of it. Gradients and center are those of the whole
             batch (except for batch norm, which sees the parts).
-        recompute: Whether the blocks of a `VisionTransformer` are computed once more
-            for the gradient instead of being kept: less memory, a third more work.
+        recompute: Compute the blocks of a `VisionTransformer` once more for the
+            gradient instead of keeping them: less memory, up to a third more work.
 
     Raises:
         ValueError: When loss and head differ in K, or a number is out of its range.
@@ -226,13 +227,12 @@ class DINO(keras.Model):
         return totals
 
     def _compute_part(self, global_views, local_views, step, loss_scale):
-        with one_pass(self.recompute), tf.GradientTape() as tape:
-            with tape.stop_recording():
-                teacher = self.teacher_logits(global_views)
-            student = self.student_logits(global_views, local_views)
-            loss = self.dino_loss.compute(student, teacher, step)
-            scaled = loss * loss_scale
         with one_pass(self.recompute):
+            teacher = self.teacher_logits(global_views)
+            with tf.GradientTape() as tape:
+                student = self.student_logits(global_views, local_views)
+                loss = self.dino_loss.compute(student, teacher, step)
+                scaled = loss * loss_scale
             variables = [v.value for v in self.trainable_variables]
             gradients = tape.gradient(scaled, variables, unconnected_gradients="zero")
         return loss, gradients, self.dino_loss.batch_center(teacher)

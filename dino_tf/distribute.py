@@ -4,9 +4,12 @@ import dataclasses
 import functools
 import os
 import pathlib
+import platform
 import subprocess
 
 import keras
+
+from dino_tf.errors import UserError, first_line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +25,7 @@ class Hardware:
         cpu_has_bf16: Whether the processor multiplies bfloat16 natively.
         memory_gb: Main memory that this process may use in GB, or None.
         num_cpu_devices: Logical CPU devices of TensorFlow.
+        gpus: What tells the GPUs of this process from those of others on the machine.
     """
 
     num_gpus: int = 0
@@ -32,6 +36,7 @@ class Hardware:
     cpu_has_bf16: bool = False
     memory_gb: float | None = None
     num_cpu_devices: int = 1
+    gpus: str | None = None
 
 
 def find_hardware():
@@ -51,19 +56,34 @@ def find_hardware():
         cpu_has_bf16=_cpu_has_bf16(),
         memory_gb=_memory_gb(),
         num_cpu_devices=len(tf.config.list_logical_devices("CPU")),
+        gpus=_which_gpus() if gpus else None,
     )
 
 
 def _gpu_memory_gb():
     # TensorFlow tells what it uses, not what there is.
-    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
     try:
-        answer = subprocess.run(
-            query, capture_output=True, text=True, timeout=10, check=True
-        )
-        return min(float(line) for line in answer.stdout.splitlines()) / 1024
+        return min(float(line) for line in _ask_gpus("memory.total")) / 1024
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
+
+
+def _which_gpus():
+    """Machine, GPUs that may be seen on it, and those of them that this process may."""
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
+    try:
+        known = ",".join(_ask_gpus("uuid"))
+    except (OSError, subprocess.SubprocessError):
+        known = "of unknown names"
+    return f"{platform.node()}: {seen} of {known}"
+
+
+def _ask_gpus(what):
+    query = ["nvidia-smi", f"--query-gpu={what}", "--format=csv,noheader,nounits"]
+    answer = subprocess.run(
+        query, capture_output=True, text=True, timeout=10, check=True
+    )
+    return answer.stdout.splitlines()
 
 
 def _memory_gb():
@@ -110,10 +130,44 @@ def start_sooner():
 
 
 def make_strategy(name):
-    """Strategy called `name` ("none" or "mirrored") as `tf.distribute` knows it."""
+    """Strategy called `name` as `tf.distribute` knows it.
+
+    Args:
+        name: "none", "mirrored" or "tpu"; for "multi_worker" see
+            `multi_worker.start`.
+
+    Raises:
+        UserError: When a TPU is asked for and none answers.
+    """
     import tensorflow as tf
 
+    if name == "tpu":
+        return _tpu()
     return _mirrored() if name == "mirrored" else tf.distribute.get_strategy()
+
+
+def tpu_is_named():
+    """Whether the environment names a TPU, or this machine holds one."""
+    import tensorflow as tf
+
+    named = os.environ.get("TPU_NAME") or os.environ.get("COLAB_TPU_ADDR")
+    return bool(named or tf.config.list_physical_devices("TPU"))
+
+
+@functools.cache
+def _tpu():
+    import tensorflow as tf
+
+    here = tf.config.list_physical_devices("TPU")
+    name = os.environ.get("TPU_NAME") or ("local" if here else None)
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect(name)
+    except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
+        raise UserError(
+            f"run.strategy: got tpu, but none answers ({first_line(error)}); allowed: "
+            "TPU_NAME in the environment, or another strategy"
+        ) from error
+    return tf.distribute.TPUStrategy(resolver)
 
 
 @functools.cache
@@ -125,6 +179,38 @@ def _mirrored():
     devices = tf.config.list_logical_devices("GPU")
     devices = devices or tf.config.list_logical_devices("CPU")
     return tf.distribute.MirroredStrategy([device.name for device in devices])
+
+
+def part_of_batches(order, batch_size, part, parts):
+    """Dataset of the rows of one part in every batch of an ordered dataset.
+
+    Args:
+        order: Dataset of tuples of scalars.
+        batch_size: Rows of a batch; those of an unfinished last batch are dropped.
+        part: Which of the equal parts of a batch, from 0.
+        parts: Number of parts; 1 gives `order` as it is.
+
+    Raises:
+        UserError: When a batch cannot be parted so.
+    """
+    import tensorflow as tf
+
+    if batch_size % parts or not 0 <= part < parts:
+        raise UserError(
+            f"part {part} of {parts} of a batch of {batch_size}; allowed: a part from "
+            "0 on, and a batch that the number of parts divides"
+        )
+    if parts == 1:
+        return order
+    share = batch_size // parts
+    rows = slice(part * share, (part + 1) * share)
+    # In whole batches: a filter would handle each row of the others by itself.
+    batches = order.batch(batch_size, drop_remainder=True)
+    mine = batches.map(lambda *columns: tuple(c[rows] for c in columns)).unbatch()
+    if order.cardinality() == tf.data.INFINITE_CARDINALITY:
+        endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
+        return mine.apply(endless)
+    return mine
 
 
 def replicas_in_sync():

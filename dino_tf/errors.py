@@ -16,6 +16,10 @@ class Diverged(RuntimeError):
     """The loss is no longer a finite number; the program exits with 3."""
 
 
+class WorkerLost(RuntimeError):
+    """Another worker of the training is gone; the program exits with 1."""
+
+
 def first_line(error):
     """First line of another library's error, for a message of our own."""
     return str(error).strip().partition("\n")[0]

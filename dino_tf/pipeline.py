@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 import tensorflow as tf
 
+from .distribute import part_of_batches
 from .errors import UserError
 from .transforms.image import (
     IMAGENET_MEAN,
@@ -96,6 +97,7 @@ def make_dataset(
     workers=None,
     bad_images=None,
     start_position=0,
+    part=(0, 1),
 ):
     """Build the stream of batches of views that `DINO.fit` takes.
 
@@ -114,6 +116,8 @@ def make_dataset(
         bad_images: `BadImages` that collects unreadable photos; None makes one.
         start_position: Number of samples to pass over, without reading them:
             batches already seen times `batch_size`.
+        part: (i, n): the i-th of n equal parts of each batch alone, without reading
+            the others; for `multi_worker.share_batches`.
 
     Returns:
         `tf.data.Dataset` of `{"global": (B, 2, S, S, 3), "local": (B, V, s, s, 3)}`,
@@ -121,9 +125,9 @@ def make_dataset(
         `fit` needs `steps_per_epoch`.
 
     Raises:
-        UserError: The batch is larger than the source, or a number is negative.
-            While iterating, TensorFlow reports it as `InvalidArgumentError` when
-            no photo can be read at all.
+        UserError: The batch is larger than the source, no multiple of the parts, or
+            a number is negative. While iterating, TensorFlow reports it as
+            `InvalidArgumentError` when no photo can be read at all.
     """
     steps_per_epoch(len(source), batch_size)
     if start_position < 0:
@@ -138,8 +142,9 @@ def make_dataset(
 
     threads = workers or tf.data.AUTOTUNE
     order = _order(len(source), seed, shuffle, repeat, start_position)
+    order = part_of_batches(order, batch_size, *part)
     dataset = order.map(load, num_parallel_calls=threads, deterministic=True)
-    dataset = dataset.batch(batch_size, drop_remainder=True)
+    dataset = dataset.batch(batch_size // part[1], drop_remainder=True)
     return dataset.prefetch(tf.data.AUTOTUNE).with_options(_options(workers))
 
 

@@ -1,17 +1,24 @@
 """Before a training: the data, the weights to start from, every automatic value."""
 
 import dataclasses
+import importlib.metadata
 
 from dino_tf import checks, presets, recipe
 from dino_tf.assemble import inspect_network
 from dino_tf.config import Config
 from dino_tf.datasets import open_source
+from dino_tf.datasets.source import digest
 from dino_tf.datasets.voc import find_voc
 from dino_tf.datasets.voc_archives import get_voc
 from dino_tf.distribute import find_hardware
 from dino_tf.download import ProgressLine
 from dino_tf.errors import UserError
+from dino_tf.evaluate.splits import spread
 from dino_tf.initial import Initial, fit_config, read_initial
+from dino_tf.workers import Alone
+
+# Names of photos that workers compare, so that a million of them cost no time.
+COMPARED_IDS = 1000
 
 
 @dataclasses.dataclass
@@ -33,35 +40,143 @@ class Prepared:
     initial: Initial | None = None
 
 
-def prepare(config, say=print):
+def prepare(config, say=print, workers=None, num_tpu_cores=0):
     """Data and every automatic value.
+
+    Args:
+        config: `Config` as asked for.
+        say: Function that shows text to the person.
+        workers: `Workers`, None for this process alone. All resolve their settings
+            by the same facts: the least that any of them has.
+        num_tpu_cores: Cores of the TPU that the training runs on.
 
     Returns:
         `Prepared`.
 
     Raises:
-        UserError: When the configuration, the data or the weights are wrong.
+        UserError: When the configuration, the data or the weights are wrong, or
+            differ between workers.
     """
-    hardware = find_hardware()
+    workers = workers or Alone()
+    require_same(workers, config.flatten() | _versions())
+    machine = shared_facts(workers, find_hardware()) | {"num_tpu_cores": num_tpu_cores}
     if config.preset is not None:
         config = presets.apply_preset(config, config.preset)
-    config, why = choose_data(config, say)
-    source = open_source(config.data, "train")
-    test_source = open_source(config.data, "test")
-    facts = recipe.Facts(num_photos=len(source), **dataclasses.asdict(hardware))
+    # The others find what the chief has downloaded, where they share a disk.
+    with workers.chief_first():
+        config, why = choose_data(config, say)
+        source = open_source(config.data, "train")
+        test_source = open_source(config.data, "test")
+    facts = recipe.Facts(num_photos=len(source), **machine)
     if config.preset is None:
         name, reason = recipe.choose_preset(facts, config.data)
         config, why["preset"] = presets.apply_preset(config, name), reason
     initial = None
     if config.init is not None:
         asked = "model.num_heads" in config.given
-        initial = read_initial(config.init, config.model.num_heads if asked else None)
+        heads = config.model.num_heads if asked else None
+        with workers.chief_first():
+            initial = read_initial(config.init, heads)
         config, followed = fit_config(config, initial)
         why |= followed
     checks.check_values(config)
     facts = dataclasses.replace(facts, network=inspect_network(config))
     config, reasons = recipe.resolve(config, facts)
+    if workers.cluster is not None:
+        require_same(workers, config.flatten() | _photos(source))
     return Prepared(config, {**why, **reasons}, source, test_source, initial)
+
+
+def shared_facts(workers, hardware):
+    """Facts about every worker's machine, by name, as `recipe.Facts` takes them.
+
+    Args:
+        workers: `Workers`; all of them must call this.
+        hardware: `Hardware` of this one.
+
+    Returns:
+        Dictionary of what the weakest of them has.
+
+    Raises:
+        UserError: When the numbers of GPUs differ, or two workers use the same GPUs.
+    """
+    every = workers.gather(dataclasses.asdict(hardware))
+    facts = {name: _least([one[name] for one in every]) for name in every[0]}
+    seen = facts.pop("gpus")
+    if len(every) == 1:
+        return facts
+    cluster = workers.cluster
+    counts = [one["num_gpus"] for one in every]
+    if len(set(counts)) > 1:
+        workers.end_together()
+        words = ", ".join(f"{cluster.name(i)} {n}" for i, n in enumerate(counts))
+        raise UserError(f"GPUs: got {words}; allowed: equally many on every worker")
+    if seen is not None:
+        _require_own_gpus(workers, [one["gpus"] for one in every])
+    return facts | {"num_workers": len(every), "workers_reason": cluster.reason}
+
+
+def _least(values):
+    known = [tuple(v) if isinstance(v, list) else v for v in values if v is not None]
+    if not known or isinstance(known[0], str):
+        return known[0] if known else None
+    return min(known)
+
+
+def _require_own_gpus(workers, seen):
+    cluster = workers.cluster
+    for index, gpus in enumerate(seen):
+        if gpus in seen[:index]:
+            workers.end_together()
+            both = f"{cluster.name(seen.index(gpus))} and {cluster.name(index)}"
+            raise UserError(
+                f"{both} use the same GPUs ({gpus}); allowed: GPUs of its own for each "
+                "(CUDA_VISIBLE_DEVICES, or srun --ntasks-per-node=1 or "
+                "--gpus-per-task)"
+            )
+
+
+def require_same(workers, facts):
+    """Refuses workers that know other facts than the chief does.
+
+    Args:
+        workers: `Workers`; all of them must call this, and all refuse.
+        facts: Dictionary from words to values.
+
+    Raises:
+        UserError: One line with every difference.
+    """
+    first, *others = workers.gather({key: str(value) for key, value in facts.items()})
+    different = []
+    for index, other in enumerate(others, 1):
+        found = [
+            f"{k} {other[k]}, not {first[k]}" for k in first if other[k] != first[k]
+        ]
+        if found:
+            different.append(f"{workers.cluster.name(index)} has {'; '.join(found)}")
+    if different:
+        workers.end_together()
+        raise UserError(
+            f"{'. '.join(different)}. Allowed: the same command, data and versions on "
+            "every worker"
+        )
+
+
+def _versions():
+    names = ("dino-tf", "tensorflow", "keras")
+    return {f"version of {name}": _version(name) for name in names}
+
+
+def _photos(source):
+    names = [source.id(i) for i in spread(len(source), COMPARED_IDS).tolist()]
+    return {"number of photos": len(source), "digest of names": digest(names)[:12]}
+
+
+def _version(name):
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "of a source folder"
 
 
 def choose_data(config, say=print):

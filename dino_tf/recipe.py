@@ -12,6 +12,7 @@ import yaml
 
 from dino_tf import checks, settings
 from dino_tf.config import FIELDS, Config
+from dino_tf.placement import accelerators, choose_strategy, num_replicas
 
 LARGE_DATA = 100_000
 SMALL_CROP = 128  # pixels a side
@@ -44,6 +45,9 @@ class Facts:
         cpu_has_bf16: the CPU multiplies bfloat16 matrices (AMX or AVX-512 BF16).
         memory_gb: main memory that this process may use, None where unknown.
         num_cpu_devices: logical CPU devices of TensorFlow, more than 1 in tests.
+        num_workers: processes that train together; the other facts hold for each.
+        workers_reason: where they are named, as `cluster.Cluster.reason`.
+        num_tpu_cores: cores of a TPU, 0 without one.
         network: `Network`, None for a Vision Transformer of ours.
     """
 
@@ -56,6 +60,9 @@ class Facts:
     cpu_has_bf16: bool = False
     memory_gb: float | None = None
     num_cpu_devices: int = 1
+    num_workers: int = 1
+    workers_reason: str | None = None
+    num_tpu_cores: int = 0
     network: Network | None = None
 
 
@@ -70,15 +77,11 @@ def choose_preset(facts, data):
     if not facts.num_gpus:
         return "voc2007_cpu", "no GPU is seen, so small crops and a small network"
     if facts.num_photos >= LARGE_DATA:
-        return "imagenet_vanilla", f"{_gpu(facts)} and {facts.num_photos:,} photos"
-    return "voc2007", f"{_gpu(facts)}, so the published crops and ViT-S"
-
-
-def num_replicas(config, facts):
-    """Devices that share a batch, for a resolved `run.strategy`."""
-    if config.run.strategy == "none":
-        return 1
-    return max(facts.num_gpus or facts.num_cpu_devices, 1)
+        return (
+            "imagenet_vanilla",
+            f"{accelerators(facts)} and {facts.num_photos:,} photos",
+        )
+    return "voc2007", f"{accelerators(facts)}, so the published crops and ViT-S"
 
 
 def gigabytes_per_photo(config, network=None):
@@ -186,20 +189,9 @@ def _yaml(value):
     return text.removesuffix("...\n").strip()
 
 
-def _gpu(facts):
-    return f"{facts.num_gpus} GPU{'s' if facts.num_gpus > 1 else ''}"
-
-
-def _strategy(config, facts):
-    if facts.num_gpus > 1:
-        return "mirrored", f"{_gpu(facts)} share every batch"
-    return (
-        "none",
-        f"one device: {facts.gpu_name or 'a GPU' if facts.num_gpus else 'CPU'}",
-    )
-
-
 def _precision(config, facts):
+    if config.run.strategy == "tpu":
+        return "mixed_bfloat16", "TPUs multiply bfloat16"
     if not facts.num_gpus:
         if facts.cpu_has_bf16:
             return "mixed_bfloat16", "this CPU multiplies bfloat16 matrices itself"
@@ -215,6 +207,8 @@ def _precision(config, facts):
 
 
 def _xla(config, facts):
+    if config.run.strategy == "tpu":
+        return False, "TPUStrategy compiles the whole step itself"
     if facts.num_gpus:
         return True, "fused kernels are worth the compile time on a GPU"
     return False, "on a CPU it gains little, and the first step would wait for it"
@@ -323,7 +317,7 @@ def _eval_size(config, facts):
 # In this order: later rules read what earlier ones chose.
 RULES = {
     "run.schedule_epochs": _schedule_epochs,
-    "run.strategy": _strategy,
+    "run.strategy": choose_strategy,
     "run.precision": _precision,
     "run.xla": _xla,
     "run.attention_every": _attention_every,

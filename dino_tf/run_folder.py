@@ -9,7 +9,7 @@ from dino_tf.errors import UserError
 from dino_tf.workload import say_duration
 
 # Settings that say where a run lies, not what it is.
-_PLACE = {"run.name", "run.result_dir", "run.resume"}
+_PLACE = {"run.name", "run.result_dir", "run.resume", "run.wait"}
 
 
 class RunFolder:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import time
 from functools import partial
 
@@ -15,12 +16,14 @@ from dino_tf.assemble import (
     new_dataset,
     untrained_backbone,
 )
-from dino_tf.checkpoint import Checkpoints
+from dino_tf.checkpoint import Checkpoints, all_state
 from dino_tf.config import Config
-from dino_tf.distribute import make_strategy, start_sooner
+from dino_tf.distribute import find_hardware, make_strategy, start_sooner
 from dino_tf.errors import Diverged, UserError
 from dino_tf.evaluate.knn import evaluate_knn
 from dino_tf.evaluate.splits import labelled_split, spread
+from dino_tf.launch import launched
+from dino_tf.multi_worker import copy_from_chief, share_batches
 from dino_tf.pipeline import BadImages, steps_per_epoch
 from dino_tf.prepare import prepare
 from dino_tf.run_folder import choose_folder, report, write_text
@@ -67,16 +70,23 @@ def train(config=None, say=print):
         Diverged: When the loss is no longer finite.
     """
     began = time.perf_counter()
-    prepared = prepare(config or Config(), say)
+    config = config or Config()
+    with launched(config, say) as launch:
+        workers = launch.workers
+        say = say if workers.is_chief else _say_nothing
+        prepared = prepare(config, say, workers, launch.num_tpu_cores)
+        strategy = launch.strategy or make_strategy(prepared.config.run.strategy)
+        return _train(prepared, say, workers, strategy, began)
+
+
+def _train(prepared, say, workers, strategy, began):
     config = prepared.config
-    folder, resumed = choose_folder(config)
-    write_text(folder.config, recipe.to_yaml(config, prepared.reasons))
+    folder, resumed, logger = _open_folder(prepared, workers)
     say(recipe.describe(config, prepared.reasons))
-    logger = folder.open_log()
     previous = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.run.precision)
     try:
-        return Job(prepared, folder, logger, say).run(began, resumed)
+        return Job(prepared, folder, logger, say, workers, strategy).run(began, resumed)
     except (Diverged, UserError) as error:
         logger.error("%s: %s", type(error).__name__, error)
         raise
@@ -87,10 +97,31 @@ def train(config=None, say=print):
             logger.removeHandler(handler)
 
 
-class Job:
-    """One training: what `train` holds while it runs."""
+def _open_folder(prepared, workers):
+    """(run folder, whether an earlier start is continued, logger); the chief's alone.
 
-    def __init__(self, prepared, folder, logger, say):
+    The others write nothing, wherever their disks are.
+    """
+    if not workers.is_chief:
+        return None, False, logging.getLogger("dino_tf.silent")
+    folder, resumed = choose_folder(prepared.config)
+    write_text(folder.config, recipe.to_yaml(prepared.config, prepared.reasons))
+    return folder, resumed, folder.open_log()
+
+
+def _say_nothing(text):
+    """Takes the place of `say` on workers that are not the chief."""
+
+
+class Job:
+    """One training: what `train` holds while it runs.
+
+    Under several workers each has its own: all of them train, and only the chief has a
+    folder, evaluates and draws.
+    """
+
+    def __init__(self, prepared, folder, logger, say, workers, strategy):
+        self.workers, self.strategy = workers, strategy
         self.config, self.initial = prepared.config, prepared.initial
         self.source, self.test_source = prepared.source, prepared.test_source
         self.folder, self.logger, self.say = folder, logger, say
@@ -104,25 +135,46 @@ class Job:
         config = self.config
         keras.utils.set_random_seed(config.run.seed)
         start_sooner()
-        strategy = make_strategy(config.run.strategy)
-        checkpoints = Checkpoints(self.folder.checkpoints, config.run.keep_checkpoints)
-        with strategy.scope():
+        chief = self.workers.is_chief
+        with self.strategy.scope():
             model = build_model(config, self.steps)
-            done = checkpoints.restore(model) if resumed else 0
-            if self.initial and not done:
-                self.initial.put_into(model)
-                self.say(self.initial.describe())
-        self._announce(done, resumed, model.student_backbone)
-        self.folder.cut_metrics(done)
-        self._fit(model, checkpoints, done)
-        return self._finish(model, began)
+        # Outside of the scope: Keras makes variables while it loads others, and each
+        # one made within it waits for all workers.
+        done = self._begin(model, resumed) if chief else 0
+        if self.workers.cluster is not None:
+            done = self.workers.gather(done)[0]
+            with self.strategy.scope():
+                copy_from_chief(all_state(model))
+        if chief:
+            self._announce(done, resumed, model.student_backbone)
+            self.folder.cut_metrics(done)
+        self._fit(model, done)
+        if chief:
+            return self._finish(model, began)
+        return Run(None, config, model, {})
+
+    def _checkpoints(self):
+        return Checkpoints(self.folder.checkpoints, self.config.run.keep_checkpoints)
+
+    def _begin(self, model, resumed):
+        """Puts the weights to start from into the model; epochs done."""
+        done = self._checkpoints().restore(model) if resumed else 0
+        if self.initial and not done:
+            self.initial.put_into(model)
+            self.say(self.initial.describe())
+        return done
 
     def _announce(self, done, resumed, backbone):
         config = self.config
         if resumed:
             self.say(f"continuing {self.folder.path} after epoch {done}")
         steps = self.steps * (config.run.epochs - done)
-        seconds, words = estimate_seconds(config, steps, backbone)
+        # Parts of one CPU make no more of it.
+        devices = (
+            max(find_hardware().num_gpus, 1) if config.run.strategy != "none" else 1
+        )
+        devices *= len(self.workers.cluster or [self])
+        seconds, words = estimate_seconds(config, steps, backbone, devices)
         photos = f"{len(self.source):,} photos, {self.steps} steps an epoch"
         self.say(
             f"run folder: {self.folder.path}\n{photos}, {config.run.epochs} epochs: "
@@ -135,36 +187,51 @@ class Job:
             )
         self.logger.info("start after epoch %d: %s; data %s", done, photos, config.data)
 
-    def _fit(self, model, checkpoints, done):
+    def _batches(self, done):
+        """Batches from epoch `done` on; of several workers each makes its part."""
+        position = done * self.steps * self.config.pipeline.batch_size
+        make = partial(new_dataset, self.config, self.source, self.bad_images, position)
+        if self.workers.cluster is None:
+            return make()
+        with self.strategy.scope():
+            return share_batches(lambda part: make(part=part))
+
+    def _fit(self, model, done):
         config = self.config
         if done >= config.run.epochs:
             return
-        position = done * self.steps * config.pipeline.batch_size
-        dataset = new_dataset(config, self.source, self.bad_images, position)
         try:
             model.fit(
-                dataset,
+                self._batches(done),
                 epochs=config.run.epochs,
                 initial_epoch=done,
                 steps_per_epoch=self.steps,
                 shuffle=False,
-                callbacks=self._callbacks(checkpoints),
+                callbacks=self._callbacks(),
+                verbose="auto" if self.workers.is_chief else 0,
             )
         except Exception:
             # What the pipeline refuses arrives as an error of TensorFlow's.
             self._tell_bad_images()
             raise
 
-    def _callbacks(self, checkpoints):
-        run = self.config.run
+    def _callbacks(self):
+        """What happens beside the steps; what the chief does alone sums nothing up."""
         listed = [
             parts.StopWhenNotFinite(),
+            parts.EveryBatches(BAD_IMAGES_EVERY, self._tell_bad_images),
+            parts.Every(1, self._share_bad_images),
+        ]
+        return listed + (self._chief_callbacks() if self.workers.is_chief else [])
+
+    def _chief_callbacks(self):
+        run = self.config.run
+        listed = [
             parts.Throughput(self.config.pipeline.batch_size),
             parts.EpochRecord(
                 self.folder, self.logger, run.epochs, self._measure, self.say
             ),
-            parts.SaveEvery(checkpoints, run.save_every, run.epochs),
-            parts.EveryBatches(BAD_IMAGES_EVERY, self._tell_bad_images),
+            parts.SaveEvery(self._checkpoints(), run.save_every, run.epochs),
             parts.Every(run.attention_every, self._draw_epoch),
         ]
         if run.tensorboard:
@@ -188,6 +255,13 @@ class Job:
             self.logger.warning("unreadable, passed over: %s (%s)", name, reason)
         self.told_bad = len(found)
         self.bad_images.check(len(self.source), self.config.pipeline.max_bad_share)
+
+    def _share_bad_images(self, epoch, model):
+        """Each worker sees a part of the photos; the limit is on those of all."""
+        for names in self.workers.gather(self.bad_images.names):
+            for name, reason in names.items():
+                self.bad_images.add(name, reason)
+        self._tell_bad_images()
 
     def _knn(self, backbone):
         if not self.knn_sources:

@@ -106,7 +106,11 @@ def test_unknown_key_names_the_nearest(key, near):
         ("run.epochs", True, "a whole number"),
         ("views.flip", "x", "a number"),
         ("views.mean", [1, 2], "3 numbers, as in [0.4,0.5,0.6]"),
-        ("run.strategy", "mirored", "auto, none, mirrored"),
+        (
+            "run.strategy",
+            "mirored",
+            "auto, none, mirrored, multi_worker, tpu",
+        ),
         ("run.xla", 3, "true or false, or null (automatic)"),
         ("pipeline.workers", "many", "a whole number, or null (automatic)"),
         ("run.name", {}, "text, or null (automatic)"),

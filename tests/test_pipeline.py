@@ -135,6 +135,39 @@ def test_parallelism_does_not_change_the_data():
         np.testing.assert_array_equal(a["local"], b["local"])
 
 
+@pytest.mark.parametrize("repeat", [True, False])
+def test_parts_of_batches_make_the_batches(repeat):
+    broken = {4: BROKEN}
+    arguments = {"seed": 3, "repeat": repeat, "workers": 1, "start_position": 5}
+    whole = make_dataset(Pictures(20, broken), Tiny(), 6, **arguments)
+    found = take(whole, 4)
+    parts = []
+    for part in range(3):
+        source = Pictures(20, broken)
+        data = make_dataset(source, Tiny(), 6, part=(part, 3), **arguments)
+        assert data.element_spec["global"].shape[0] == 2
+        assert data.cardinality() == (tf.data.INFINITE_CARDINALITY if repeat else -2)
+        parts.append(take(data, 4))
+    for one, *of_parts in zip(found, *parts, strict=True):
+        rows = [np.reshape(values, (-1, 2)) for values in of_parts]
+        assert np.concatenate(rows, axis=1).flatten().tolist() == one
+
+
+def test_a_part_reads_its_own_photos_only():
+    source = Pictures(12)
+    data = make_dataset(
+        source, Tiny(), 6, shuffle=False, repeat=False, workers=1, part=(1, 3)
+    )
+    take(data, 9)
+    assert sorted(source.reads) == [2, 3, 8, 9]
+
+
+@pytest.mark.parametrize("part", [(0, 4), (3, 3), (-1, 3)])
+def test_parts_that_do_not_fit(part):
+    with pytest.raises(UserError, match=f"part {part[0]} of {part[1]} of a batch of 6"):
+        make_dataset(Pictures(12), Tiny(), 6, part=part)
+
+
 def test_bad_photos_are_named_and_replaced():
     broken = {2: BROKEN, 5: FileNotFoundError("gone"), 7: b""}
     source, bad = Pictures(10, broken), BadImages()

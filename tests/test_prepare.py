@@ -1,10 +1,16 @@
 """Data and k-NN splits of a run, before it starts."""
 
+import contextlib
+
+import pytest
+
 from dino_tf import prepare as module
+from dino_tf.cluster import Cluster
 from dino_tf.config import Config
+from dino_tf.distribute import Hardware
 from dino_tf.errors import UserError
 from dino_tf.evaluate.splits import labelled_split
-from dino_tf.prepare import choose_data, prepare
+from dino_tf.prepare import choose_data, prepare, require_same, shared_facts
 
 
 def test_data_is_voc_when_it_lies_there(tmp_path, monkeypatch):
@@ -46,3 +52,82 @@ def test_knn_takes_a_test_split_of_the_same_classes_only():
         other = open_source("scenes:20", "test")
         vars(other).update(change)
         assert len(labelled_split(source, other)[1]) == 4
+
+
+class TwoWorkers:
+    """The chief of two workers; the other one answers with `changes`."""
+
+    is_chief, ended = True, False
+    cluster = Cluster((("worker", 0, "a:1"), ("worker", 1, "b:1")), 0, "a test")
+
+    def __init__(self, changes):
+        self.changes = changes
+
+    def gather(self, value=None):
+        known = {k: v for k, v in self.changes.items() if value and k in value}
+        return [value, value and value | known]
+
+    @contextlib.contextmanager
+    def chief_first(self):
+        yield
+
+    def end_together(self):
+        self.ended = True
+
+
+def test_all_workers_choose_by_the_least_that_one_of_them_has():
+    here = Hardware(2, "A", (9, 0), 80.0, 16, True, 64.0, 1, "a: 0,1 of x,y")
+    other = {
+        "compute_capability": [8, 0],
+        "gpu_memory_gb": 40.0,
+        "num_cores": 4,
+        "cpu_has_bf16": False,
+        "memory_gb": None,
+        "gpus": "b: 0,1 of v,w",
+    }
+    assert shared_facts(TwoWorkers(other), here) == {
+        "num_gpus": 2,
+        "gpu_name": "A",
+        "compute_capability": (8, 0),
+        "gpu_memory_gb": 40.0,
+        "num_cores": 4,
+        "cpu_has_bf16": False,
+        "memory_gb": 64.0,
+        "num_cpu_devices": 1,
+        "num_workers": 2,
+        "workers_reason": "a test",
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"num_gpus": 1}, r"GPUs: got worker 0 \(a:1\) 2, worker 1 \(b:1\) 1; allowed"),
+        ({}, r"worker 0 \(a:1\) and worker 1 \(b:1\) use the same GPUs \(a: all of x"),
+    ],
+)
+def test_gpus_that_workers_cannot_share(changes, words):
+    workers = TwoWorkers(changes)
+    with pytest.raises(UserError, match=words):
+        shared_facts(workers, Hardware(2, gpus="a: all of x,y"))
+    assert workers.ended
+
+
+def test_workers_must_know_the_same():
+    require_same(TwoWorkers({}), {"data": "scenes", "optimizer.lr": 0.1})
+    workers = TwoWorkers({"data": "voc2007", "optimizer.lr": "0.2"})
+    told = "worker 1 (b:1) has data voc2007, not scenes; optimizer.lr 0.2, not 0.1. "
+    with pytest.raises(UserError) as raised:
+        require_same(workers, {"data": "scenes", "optimizer.lr": 0.1, "run.seed": 0})
+    assert str(raised.value).startswith(told)
+    assert workers.ended
+
+
+def test_other_photos_under_the_same_name_are_seen():
+    config = Config.from_dict({"data": "scenes:80", "preset": "quickstart"})
+    prepared = prepare(config, lambda text: None, TwoWorkers({}))
+    assert prepared.config.run.strategy == "multi_worker"
+    assert prepared.reasons["run.strategy"] == "a test"
+    workers = TwoWorkers({"digest of names": "0"})
+    with pytest.raises(UserError, match=r"worker 1 \(b:1\) has digest of names 0, not"):
+        prepare(config, lambda text: None, workers)

@@ -14,9 +14,12 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # itself), the files in the order in which they build on each other. A file imports
 # only from lower ranks, or from files named before it in its own line.
 RANKS = (
-    {"": "errors tasks download schedules distribute settings config"},
     {
-        "": "checks presets recipe",
+        "": "errors tasks download schedules cluster guard workers rendezvous "
+        "multi_worker distribute settings config"
+    },
+    {
+        "": "checks placement presets recipe",
         "datasets": "source arrays archive voc_archives folder masks voc tfds hf "
         "shard_records shards species habitats scene_drawing scenes __init__",
         "transforms": "__init__ image augment multicrop random_crop mixing shrink",
@@ -48,7 +51,7 @@ RANKS = (
         "layer_rates finetune_options finetune_step finetune_photos finetune",
     },
     {"": "run_folder checkpoint callbacks assemble initial prepare"},
-    {"": "attend evaluation model_card formats export training"},
+    {"": "attend evaluation model_card formats export launch training"},
     {"": "commands cli"},
 )
 # It names every public object, and loads each at its first use.
@@ -67,6 +70,8 @@ TENSORFLOW = {
     "dino_tf.transforms.random_crop",
     "dino_tf.transforms.mixing",
     "dino_tf.pipeline",
+    "dino_tf.cluster",
+    "dino_tf.multi_worker",
     "dino_tf.distribute",
     "dino_tf.optimizers",
     "dino_tf.dino",
