@@ -15,7 +15,7 @@ CLEAR_PEAK = "5"  # see proc_pid_clear_refs(5)
 
 
 def memory(what):
-    """A figure of this process in MiB, "VmRSS" or "VmHWM" (the peak); None off Linux."""
+    """MiB of this process, "VmRSS" or "VmHWM" (the peak); None where not on Linux."""
     status = pathlib.Path("/proc/self/status")
     if not status.is_file():
         return None

@@ -75,7 +75,7 @@ def main():
     write_weights(model, work["folder"])
     dtype = "float32" if work["precision"] == "float32" else work["precision"][6:]
     matrix = tf.cast(tf.random.normal((2048, 2048)), dtype)
-    step = model.make_train_function()
+    model.make_train_function()
     strategy = model.distribute_strategy
     data = tf.data.Dataset.from_tensors(batch).repeat()
     stream = iter(strategy.experimental_distribute_dataset(data))

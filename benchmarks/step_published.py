@@ -59,7 +59,10 @@ def batch_of(work, device):
     """The fixed batch as the published loader gives it: a list of (B, 3, S, S)."""
     rng, batch = np.random.default_rng(1), work["batch"]
     views = []
-    for count, size in ((2, work["global_size"]), (work["num_local"], work["local_size"])):
+    for count, size in (
+        (2, work["global_size"]),
+        (work["num_local"], work["local_size"]),
+    ):
         drawn = rng.standard_normal((batch, count, size, size, 3), np.float32)
         drawn = np.ascontiguousarray(drawn.transpose(1, 0, 4, 2, 3))
         views += [torch.from_numpy(view).to(device) for view in drawn]

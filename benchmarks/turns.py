@@ -128,6 +128,11 @@ def machine():
     }
 
 
+def read(path):
+    """What a JSON file holds."""
+    return json.loads(pathlib.Path(path).read_text())
+
+
 def write(result, out):
     """Writes a result as JSON to `out`, a path or None."""
     if out:
