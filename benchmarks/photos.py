@@ -5,8 +5,8 @@ import pathlib
 import numpy as np
 
 
-def drawn(folder, count=64, size=(640, 480), classes=2, seed=0):
-    """A folder of JPEG files in class folders, each different; gives the folder.
+def drawn(folder, count=64, size=(640, 480), classes=2, seed=0, suffix="jpg"):
+    """A folder of pictures in class folders, each different; gives the folder.
 
     Args:
         folder: New folder.
@@ -14,6 +14,7 @@ def drawn(folder, count=64, size=(640, 480), classes=2, seed=0):
         size: (width, height) in pixels.
         classes: Number of class folders.
         seed: Seed of the drawing.
+        suffix: "jpg" or "png".
     """
     from PIL import Image
 
@@ -23,7 +24,9 @@ def drawn(folder, count=64, size=(640, 480), classes=2, seed=0):
         small = rng.integers(0, 256, (12, 16, 3)).astype(np.uint8)
         large = np.asarray(Image.fromarray(small).resize(size, Image.BICUBIC), int)
         noisy = large + rng.normal(0, 12, (size[1], size[0], 1))
-        path = pathlib.Path(folder) / f"class{number % classes}" / f"{number:05d}.jpg"
+        path = (
+            pathlib.Path(folder) / f"class{number % classes}" / f"{number:05d}.{suffix}"
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         noisy = np.clip(noisy, 0, 255).astype(np.uint8)
         Image.fromarray(noisy).save(path, quality=90)

@@ -116,7 +116,7 @@ def figures(one, items=None):
         **rate,
         "seconds": [round(s, 4) for s in one["seconds"]],
         "processor_seconds": statistics.median(one["processor_seconds"]),
-        "first_seconds": one["first"]["seconds"][0],
+        "first_seconds": (one["first"]["seconds"] or one["seconds"])[0],
         **one["memory"],
     }
 
