@@ -49,26 +49,25 @@ def measure(given):
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         folder = pathlib.Path(folder)
         work = {key: getattr(given, key) for key in "arch patch_size size".split()}
-        work |= {"count": given.count, "chunk": given.chunk, "folder": str(folder)}
-        work["photos"] = given.photos or str(photos.drawn(folder / "photos"))
+        work |= {"chunk": given.chunk, "folder": str(folder)}
+        source = given.photos or photos.drawn(folder / "drawn", given.count)
+        work["count"] = photos.linked(source, folder / "photos", given.count)
+        work["photos"] = str(folder / "photos")
         # Of a size that nobody resizes, so that the networks see the same pixels.
         size = (given.size, given.size)
         checked = photos.drawn(folder / "check", 1, size, classes=1, suffix="png")
         work["check"] = str(checked / "class0" / "00000.png")
-        command = turns.ours("attend_ours.py", json.dumps(work))
-        sides = [turns.Side("ours", command, folder / "ours.log")]
-        stack.enter_context(sides[0])
-        sides[0].ask(do="memory")
+        told = json.dumps(work)
+        commands = {"ours": turns.ours("attend_ours.py", told)}
         if given.published:
             program = [given.torch_python, HERE / "attend_published.py"]
-            command = [*program, given.published, json.dumps(work)]
-            sides.append(turns.Side("published", command, folder / "published.log"))
-            stack.enter_context(sides[1])
+            commands["published"] = [*program, given.published, told]
+        sides = turns.started(commands, folder, stack)
         checks = {
             side.name: side.ask(do="run", what="check", count=1)["results"][0]
             for side in sides
         }
-        rounds = -(-given.count // given.chunk)
+        rounds = -(-work["count"] // given.chunk)
         found = turns.take_turns(sides, rounds, 1, 0, "pictures")
         return summary(work, found, checks)
 
@@ -94,8 +93,6 @@ def summary(work, found, checks):
 
 def tell(result):
     """Prints a result as a table, and whether the work was alike."""
-    sides = result["sides"]
-    rows = [("", *sides)]
     lines = {
         "photos per second": "{per_second:.3f}",
         "seconds of a turn": "{median_seconds:.2f}",
@@ -105,9 +102,7 @@ def tell(result):
         "bytes": "{bytes:,}",
         "peak memory, MiB": "{peak_mb}",
     }
-    for label, text in lines.items():
-        rows.append((label, *(text.format(**side) for side in sides.values())))
-    print(turns.table(rows))
+    turns.tell(result["sides"], lines)
     if "alike" in result:
         print(f"ours over published: {result['ours_over_published']:.3f}")
         alike = "alike" if result["alike"] else "NOT ALIKE"

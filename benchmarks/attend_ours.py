@@ -33,7 +33,7 @@ class Parts:
     """Consecutive parts of the photos, from the start again after the end."""
 
     def __init__(self, work):
-        photos = sorted(pathlib.Path(work["photos"]).rglob("*.*"))[: work["count"]]
+        photos = sorted(pathlib.Path(work["photos"]).rglob("*.*"))
         size, self.turn = work["chunk"], 0
         self.parts = [photos[i : i + size] for i in range(0, len(photos), size)]
 

@@ -116,12 +116,8 @@ def operations(work, width, depth, cls_only):
 def measure(given):
     """Runs all sides; a dictionary of all figures."""
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        work, sides = work_of(given, folder), []
-        for name, command in commands(given, work).items():
-            log = pathlib.Path(folder) / f"{len(sides)}.log"
-            sides.append(stack.enter_context(turns.Side(name, command, log)))
-            # The weights are there when the first has answered.
-            sides[-1].ask(do="memory")
+        work = work_of(given, folder)
+        sides = turns.started(commands(given, work), folder, stack)
         found = {
             what: turns.take_turns(sides, given.turns, given.passes, 2, what)
             for what in PASSES
@@ -169,37 +165,23 @@ def tell(result):
     for what, one in result["passes"].items():
         sides = one["sides"]
         ratios = next(v for k, v in one.items() if k.startswith("over_"))
-        rows = [(PASSES[what], *sides)]
         lines = {
             "images per second": "{per_second:.2f}",
             "seconds": "{median_seconds:.3f}",
             "share of the matrix rate": "{share_of_matrix_rate:.0%}",
             "peak memory, MiB": "{peak_mb}",
             "of the device, MiB": "{device_peak_mb}",
+            f"over {[*sides][-1]}": "{ratio:.3f}",
+            "loss": "{results[0]:.5g}",
         }
-        for label, text in lines.items():
-            cells = [cell(text, side) for side in sides.values()]
-            if any(cells):
-                rows.append((label, *cells))
-        *_, last = sides
-        rows.append((f"over {last}", *(f"{ratio:.3f}" for ratio in ratios.values())))
-        columns = zip(*(side["results"] for side in sides.values()), strict=True)
-        for label, column in zip(("loss", "|gradient|"), columns, strict=False):
-            rows.append((label, *(f"{value:.5g}" for value in column)))
-        print(turns.table(rows))
+        if what == "both":
+            lines["|gradient|"] = "{results[1]:.5g}"
+        told = {name: {**sides[name], "ratio": ratios[name]} for name in sides}
+        turns.tell(told, lines, PASSES[what])
         apart = ", ".join(f"{value:.1e}" for value in one["apart"])
         print(f"results {'alike' if one['alike'] else 'NOT ALIKE'}: apart by {apart}")
         if one["matrix_rate"]:
             print(f"matrix rate {one['matrix_rate'] / 1e9:,.0f} GFLOP/s\n")
-
-
-def cell(text, side):
-    """A cell of the table, empty where the side has no such figure."""
-    try:
-        words = text.format(**side)
-    except KeyError:
-        return ""
-    return "" if words == "None" else words
 
 
 def main():

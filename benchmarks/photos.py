@@ -4,6 +4,8 @@ import pathlib
 
 import numpy as np
 
+KINDS = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+
 
 def drawn(folder, count=64, size=(640, 480), classes=2, seed=0, suffix="jpg"):
     """A folder of pictures in class folders, each different; gives the folder.
@@ -31,3 +33,21 @@ def drawn(folder, count=64, size=(640, 480), classes=2, seed=0, suffix="jpg"):
         noisy = np.clip(noisy, 0, 255).astype(np.uint8)
         Image.fromarray(noisy).save(path, quality=90)
     return folder
+
+
+def linked(photos, folder, count):
+    """The first `count` photos of a tree as links in one class folder; their number.
+
+    Raises:
+        SystemExit: When there is no photo.
+    """
+    files = sorted(
+        path for path in pathlib.Path(photos).rglob("*") if path.suffix.lower() in KINDS
+    )[:count]
+    if not files:
+        raise SystemExit(f"no photos in {photos}")
+    inside = pathlib.Path(folder) / "class0"
+    inside.mkdir(parents=True)
+    for number, path in enumerate(files):
+        (inside / f"{number:06d}{path.suffix.lower()}").symlink_to(path.resolve())
+    return len(files)

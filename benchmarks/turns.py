@@ -69,6 +69,22 @@ def ours(script, *arguments):
     return [sys.executable, HERE / script, *arguments]
 
 
+def started(commands, folder, stack):
+    """Sides that are ready, one after the other: later ones read what ours write.
+
+    Args:
+        commands: {name: program and arguments}.
+        folder: Where their logs go.
+        stack: `contextlib.ExitStack` that ends them.
+    """
+    sides = []
+    for name, command in commands.items():
+        log = pathlib.Path(folder) / f"side{len(sides)}.log"
+        sides.append(stack.enter_context(Side(name, command, log)))
+        sides[-1].ask(do="memory")
+    return sides
+
+
 def take_turns(sides, turns, count, warm_up=1, what=None):
     """Asks every side for `count` runs, `turns` times, one side after the other.
 
@@ -131,6 +147,30 @@ def table(rows):
         cells += [c.rjust(w) for c, w in zip(others, widths[1:], strict=True)]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def tell(sides, lines, title=""):
+    """Prints a table of sides; rows that no side has a figure for are left out.
+
+    Args:
+        sides: {name: figures}.
+        lines: {first cell: format of the others}.
+        title: First cell of the first row.
+    """
+    rows = [(title, *sides)]
+    for label, text in lines.items():
+        cells = [_cell(text, side) for side in sides.values()]
+        if any(cells):
+            rows.append((label, *cells))
+    print(table(rows))
+
+
+def _cell(text, side):
+    try:
+        words = text.format(**side)
+    except KeyError:
+        return ""
+    return "" if words == "None" else words
 
 
 def machine():
