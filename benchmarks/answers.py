@@ -15,7 +15,7 @@ CLEAR_PEAK = "5"  # see proc_pid_clear_refs(5)
 
 
 def memory(what):
-    """A figure of this process in MiB, VmRSS or VmHWM (the peak); None off Linux."""
+    """MiB of this process, "VmRSS" or "VmHWM" (the peak); None where not on Linux."""
     status = pathlib.Path("/proc/self/status")
     if not status.is_file():
         return None
@@ -29,6 +29,11 @@ def forget_peak():
         file.write_text(CLEAR_PEAK)
 
 
+def matrix_size(on_gpu):
+    """Side of matrices whose product is near the device's limit."""
+    return 8192 if on_gpu else 2048
+
+
 def matrix_rate(multiply, size=2048, seconds=0.8):
     """Operations per second of `multiply()`, a product of (size, size) matrices."""
     multiply()
@@ -39,27 +44,32 @@ def matrix_rate(multiply, size=2048, seconds=0.8):
     return count * 2 * size**3 / (time.perf_counter() - start)
 
 
-def serve(run, ceiling=None, device_memory=None, facts=None):
+def serve(runs, ceiling=None, device_memory=None, facts=None, forget_device=None):
     """Answers requests until the stream ends.
 
     Args:
-        run: Function of no argument that does the work once and gives what is to be
-            compared, such as the loss; it has ended when it returns.
+        runs: Function of no argument that does the work once and gives what is to be
+            compared, such as the loss; it has ended when it returns. Several kinds of
+            work are a dictionary of such functions by their names.
         ceiling: Function that gives the rate of a matrix product.
         device_memory: Function that gives the peak on an accelerator in MiB.
         facts: Dictionary that goes with the answer to "memory".
+        forget_device: Function that lets that peak begin anew.
     """
     # The answers alone go to what was the output; programs print what they like.
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    runs = runs if isinstance(runs, dict) else {None: runs}
     for line in sys.stdin:
         request = json.loads(line)
         if request["do"] == "run":
-            answer = _run(run, request["count"])
+            answer = _run(runs[request.get("what")], request["count"])
         elif request["do"] == "ceiling":
             answer = {"rate": ceiling() if ceiling else None}
         elif request["do"] == "forget_peak":
             forget_peak()
+            if forget_device:
+                forget_device()
             answer = {}
         else:
             answer = {"peak_mb": memory("VmHWM"), "now_mb": memory("VmRSS")}

@@ -64,6 +64,32 @@ def write_weights(model, folder):
     np.savez(pathlib.Path(folder) / "weights.npz", **arrays)
 
 
+def measures(dtype="float32"):
+    """What `answers.serve` takes beside the work: the ceiling and the memory."""
+    import tensorflow as tf
+
+    gpus = [gpu.name for gpu in tf.config.list_logical_devices("GPU")]
+    size, experimental = answers.matrix_size(gpus), tf.config.experimental
+    matrix = tf.cast(tf.random.normal((size, size)), dtype)
+
+    def multiply():
+        tf.linalg.matmul(matrix, matrix)[0, 0].numpy()
+
+    def device_memory():
+        peaks = [experimental.get_memory_info(name)["peak"] for name in gpus]
+        return round(max(peaks) / 2**20) if peaks else None
+
+    def forget_device():
+        for name in gpus:
+            experimental.reset_memory_stats(name)
+
+    return {
+        "ceiling": lambda: answers.matrix_rate(multiply, size),
+        "device_memory": device_memory,
+        "forget_device": forget_device,
+    }
+
+
 def main():
     """Answers requests, one training step each."""
     work = json.loads(sys.argv[1])
@@ -72,7 +98,6 @@ def main():
     model, batch = build(work), views(work)
     write_weights(model, work["folder"])
     dtype = "float32" if work["precision"] == "float32" else work["precision"][6:]
-    matrix = tf.cast(tf.random.normal((2048, 2048)), dtype)
     model.make_train_function()
     strategy = model.distribute_strategy
     data = tf.data.Dataset.from_tensors(batch).repeat()
@@ -82,15 +107,7 @@ def main():
         model.reset_metrics()
         return float(model.train_function(stream)["loss"])
 
-    def multiply():
-        tf.linalg.matmul(matrix, matrix)[0, 0].numpy()
-
-    def device_memory():
-        gpus = tf.config.list_logical_devices("GPU")
-        peaks = [tf.config.experimental.get_memory_info(g.name)["peak"] for g in gpus]
-        return round(max(peaks) / 2**20) if peaks else None
-
-    answers.serve(run, lambda: answers.matrix_rate(multiply), device_memory)
+    answers.serve(run, **measures(dtype))
 
 
 if __name__ == "__main__":

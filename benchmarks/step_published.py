@@ -10,7 +10,6 @@ none.
 import json
 import pathlib
 import sys
-import types
 
 import answers
 import numpy as np
@@ -20,17 +19,8 @@ import torch
 def import_published(checkout):
     """Modules (main_dino, utils, vision_transformer) of a checkout."""
     sys.path.insert(0, checkout)
-    try:
-        import torchvision  # noqa: F401
-    except ImportError:
-        # Wanted by the program for photos and ResNets, which are not used here.
-        parts = ["torchvision", "torchvision.datasets", "torchvision.transforms"]
-        parts += ["torchvision.models"]
-        for name in parts:
-            sys.modules[name] = types.ModuleType(name)
-            parent, _, child = name.rpartition(".")
-            if parent:
-                setattr(sys.modules[parent], child, sys.modules[name])
+    # Found only where torchvision is missing.
+    sys.path.append(str(pathlib.Path(__file__).parent / "stand_in"))
     import main_dino
     import utils
     import vision_transformer
@@ -43,7 +33,8 @@ def networks(work, main_dino, utils, vision_transformer, device):
     make = vision_transformer.__dict__[work["arch"]]
     pair = []
     for changes in ({"drop_path_rate": work["drop_path"]}, {}):
-        backbone = make(patch_size=work["patch_size"], **changes)
+        size = [work["global_size"]]
+        backbone = make(img_size=size, patch_size=work["patch_size"], **changes)
         head = vision_transformer.DINOHead(backbone.embed_dim, work["out_dim"])
         pair.append(utils.MultiCropWrapper(backbone, head).to(device))
     stored = np.load(pathlib.Path(work["folder"]) / "weights.npz")
@@ -69,14 +60,44 @@ def batch_of(work, device):
     return views
 
 
+def measures(device, dtype=None):
+    """What `answers.serve` takes beside the work: the ceiling and the memory."""
+    size = answers.matrix_size(device == "cuda")
+    matrix = torch.randn(size, size, device=device, dtype=dtype or torch.float32)
+
+    def multiply():
+        float(torch.mm(matrix, matrix)[0, 0])
+
+    return {
+        "ceiling": lambda: answers.matrix_rate(multiply, size),
+        "device_memory": lambda: (
+            round(torch.cuda.max_memory_allocated() / 2**20)
+            if device == "cuda"
+            else None
+        ),
+        "facts": {"threads": torch.get_num_threads()},
+        "forget_device": torch.cuda.reset_peak_memory_stats
+        if device == "cuda"
+        else None,
+    }
+
+
+def begin(folder):
+    """The device, after the process group of one that the published loss needs."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.distributed.init_process_group(
+        "nccl" if device == "cuda" else "gloo",
+        init_method=f"file://{pathlib.Path(folder) / 'meeting'}",
+        rank=0,
+        world_size=1,
+    )
+    return device
+
+
 def main():
     """Answers requests, one training step each."""
     checkout, work = sys.argv[1], json.loads(sys.argv[2])
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    folder = pathlib.Path(work["folder"]) / "meeting"
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}", rank=0, world_size=1
-    )
+    device = begin(work["folder"])
     main_dino, utils, vision_transformer = import_published(checkout)
     student, teacher = networks(work, main_dino, utils, vision_transformer, device)
     images = batch_of(work, device)
@@ -111,18 +132,7 @@ def main():
                 old.data.mul_(0.996).add_((1 - 0.996) * new.detach().data)
         return float(loss.item())
 
-    matrix = torch.randn(2048, 2048, device=device, dtype=dtype or torch.float32)
-
-    def multiply():
-        float(torch.mm(matrix, matrix)[0, 0])
-
-    def device_memory():
-        if device == "cpu":
-            return None
-        return round(torch.cuda.max_memory_allocated() / 2**20)
-
-    rate = lambda: answers.matrix_rate(multiply)  # noqa: E731
-    answers.serve(run, rate, device_memory, {"threads": torch.get_num_threads()})
+    answers.serve(run, **measures(device, dtype))
 
 
 if __name__ == "__main__":

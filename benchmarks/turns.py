@@ -57,13 +57,35 @@ class Side:
         self.process.stdin.close()
         self.process.wait()
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
 
 def ours(script, *arguments):
     """Command of a program of this folder, under this Python."""
     return [sys.executable, HERE / script, *arguments]
 
 
-def take_turns(sides, turns, count, warm_up=1):
+def started(commands, folder, stack):
+    """Sides that are ready, one after the other: later ones read what ours write.
+
+    Args:
+        commands: {name: program and arguments}.
+        folder: Where their logs go.
+        stack: `contextlib.ExitStack` that ends them.
+    """
+    sides = []
+    for name, command in commands.items():
+        log = pathlib.Path(folder) / f"side{len(sides)}.log"
+        sides.append(stack.enter_context(Side(name, command, log)))
+        sides[-1].ask(do="memory")
+    return sides
+
+
+def take_turns(sides, turns, count, warm_up=1, what=None):
     """Asks every side for `count` runs, `turns` times, one side after the other.
 
     Args:
@@ -71,22 +93,24 @@ def take_turns(sides, turns, count, warm_up=1):
         turns: Turns of each side.
         count: Runs in a turn.
         warm_up: Runs before the first turn that do not count.
+        what: Name of the work, for sides that know several kinds.
 
     Returns:
         {side's name: {"first": answer to the warm-up, "seconds": seconds of every run,
+        "processor_seconds": the processor's in every run, "results": of every run,
         "ceiling": best rate of a matrix product in operations per second or None,
         "memory": answer to "memory"}}.
     """
-    found = {}
+    found, request = {}, {"do": "run", "what": what}
     for side in sides:
-        found[side.name] = {"first": side.ask(do="run", count=warm_up), "seconds": []}
+        found[side.name] = {"first": side.ask(**request, count=warm_up)}
         side.ask(do="forget_peak")
     rates = {side.name: [] for side in sides}
     for _ in range(turns):
         for side in sides:
             rates[side.name].append(side.ask(do="ceiling").get("rate"))
-            answer = side.ask(do="run", count=count)
-            found[side.name]["seconds"] += answer["seconds"]
+            for key, values in side.ask(**request, count=count).items():
+                found[side.name].setdefault(key, []).extend(values)
     for side in sides:
         known = [rate for rate in rates[side.name] if rate]
         found[side.name]["ceiling"] = statistics.median(known) if known else None
@@ -94,9 +118,23 @@ def take_turns(sides, turns, count, warm_up=1):
     return found
 
 
-def medians(found):
-    """{name: median seconds} of `take_turns`."""
-    return {name: statistics.median(one["seconds"]) for name, one in found.items()}
+def figures(one, items=None):
+    """What is told of one side of `take_turns`: a dictionary for JSON.
+
+    Args:
+        one: Its entry in the answer of `take_turns`.
+        items: How many of something one run works off; None has no rate.
+    """
+    seconds = statistics.median(one["seconds"])
+    rate = {} if items is None else {"per_second": items / seconds}
+    return {
+        "median_seconds": seconds,
+        **rate,
+        "seconds": [round(s, 4) for s in one["seconds"]],
+        "processor_seconds": statistics.median(one["processor_seconds"]),
+        "first_seconds": (one["first"]["seconds"] or one["seconds"])[0],
+        **one["memory"],
+    }
 
 
 def table(rows):
@@ -109,6 +147,30 @@ def table(rows):
         cells += [c.rjust(w) for c, w in zip(others, widths[1:], strict=True)]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def tell(sides, lines, title=""):
+    """Prints a table of sides; rows that no side has a figure for are left out.
+
+    Args:
+        sides: {name: figures}.
+        lines: {first cell: format of the others}.
+        title: First cell of the first row.
+    """
+    rows = [(title, *sides)]
+    for label, text in lines.items():
+        cells = [_cell(text, side) for side in sides.values()]
+        if any(cells):
+            rows.append((label, *cells))
+    print(table(rows))
+
+
+def _cell(text, side):
+    try:
+        words = text.format(**side)
+    except KeyError:
+        return ""
+    return "" if words == "None" else words
 
 
 def machine():
@@ -126,6 +188,11 @@ def machine():
         "python": platform.python_version(),
         "load_before": round(os.getloadavg()[0], 2),
     }
+
+
+def read(path):
+    """What a JSON file holds."""
+    return json.loads(pathlib.Path(path).read_text())
 
 
 def write(result, out):

@@ -60,6 +60,7 @@ def build_model(config, steps):
         clip_grad=optimizer_config.clip_grad,
         freeze_last_layer_steps=optimizer_config.freeze_last_layer_epochs * steps,
         accumulate_steps=optimizer_config.accumulate_steps,
+        recompute=config.run.recompute,
     )
     model.compile(
         optimizer=new_optimizer(config, steps, total),

@@ -143,6 +143,8 @@ def check_together(config, facts, replicas):
     """
     if is_vit(config):
         _check_sizes(config)
+    elif config.run.recompute:
+        _refuse(config, "run.recompute", "true for vit_* only")
     _check_batch(config, facts, replicas)
     _check_batch_norm(config, facts, replicas)
     _check_lengths(config)

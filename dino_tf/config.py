@@ -196,6 +196,11 @@ class Run:
         "unstable, most likely with small patches or large ViTs",
     )
     xla: bool | None = setting(None, "compile the training step with XLA")
+    recompute: bool = setting(
+        False,
+        "vit_*: compute the blocks again for the gradient instead of keeping them, for "
+        "networks or batches that do not fit: less memory, up to a third more work",
+    )
     result_dir: str = setting("result", "folder that holds one folder per run")
     save_every: int = setting(1, "epochs between checkpoints")
     keep_checkpoints: int = setting(2, "number of latest checkpoints kept")

@@ -129,9 +129,7 @@ class DINO(FitOnWorkers, keras.Model):
         self._compiled_compute = compiled if jit_compile and not crosses else None
 
     def get_compile_config(self):
-        if not self.compiled:
-            return None
-        return {
+        return self.compiled and {
             "optimizer": keras.saving.serialize_keras_object(self.optimizer),
             "jit_compile": self._compiled_compute is not None,
         }
@@ -177,10 +175,9 @@ class DINO(FitOnWorkers, keras.Model):
     def student_logits(self, global_views, local_views, training=True):
         """Student's logits (V, B, K), global views first, one pass per crop size."""
         batch, num_local = global_views.shape[0], local_views.shape[1]
-        groups = [views_outermost(global_views)]
-        if num_local:
-            groups.append(views_outermost(local_views))
-        features = [self.student_backbone(g, training=training) for g in groups]
+        groups = [global_views, local_views] if num_local else [global_views]
+        images = [views_outermost(group) for group in groups]
+        features = [self.student_backbone(i, training=training) for i in images]
         features = ops.concatenate(features, axis=0)
         logits = self.student_head(features, training=training)
         shape = (global_views.shape[1] + num_local, batch or -1, logits.shape[-1])

@@ -224,10 +224,10 @@ def replicas_in_sync():
 
 def mean_over_replicas(tensors):
     """List of tensors averaged over all replicas; None entries stay."""
-    import tensorflow as tf
-
     if replicas_in_sync() == 1:
         return list(tensors)
+    import tensorflow as tf
+
     present = [t for t in tensors if t is not None]
     context = tf.distribute.get_replica_context()
     means = iter(context.all_reduce(tf.distribute.ReduceOp.MEAN, present))

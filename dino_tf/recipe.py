@@ -105,7 +105,11 @@ def gigabytes_per_photo(config, network=None):
     views, patch = config.views, config.model.patch_size
     tokens = 2 * ((views.global_size // patch) ** 2 + 1)
     tokens += views.num_local * ((views.local_size // patch) ** 2 + 1)
-    return 32 * size * tokens * depth * width / 1e9
+    numbers = 32 * size
+    if config.run.recompute:
+        # The residual stream in float32, and everything of one block at a time.
+        numbers = 4 + numbers / depth
+    return numbers * tokens * depth * width / 1e9
 
 
 def resolve(config, facts):

@@ -1,0 +1,1 @@
+"""No networks: ViTs are the published program's own."""
