@@ -226,7 +226,8 @@ class DINO(FitOnWorkers, keras.Model):
     def _compute_part(self, global_views, local_views, step, loss_scale):
         with one_pass(self.recompute):
             teacher = self.teacher_logits(global_views)
-            with tf.GradientTape() as tape:
+            # One after the other, so that both are never in memory at once.
+            with tf.GradientTape() as tape, tf.control_dependencies([teacher]):
                 student = self.student_logits(global_views, local_views)
                 loss = self.dino_loss.compute(student, teacher, step)
                 scaled = loss * loss_scale

@@ -46,6 +46,11 @@ def dense(units, name, dtype):
     )
 
 
+def _tensor(variable):
+    """What a variable holds; `convert_to_tensor` would give the variable itself."""
+    return ops.reshape(variable, variable.shape)
+
+
 class LayerNorm(keras.layers.Layer):
     """Layer normalisation with a published epsilon, in float32 under any policy."""
 
@@ -65,14 +70,12 @@ class LayerNorm(keras.layers.Layer):
 
     def weights_of_rows(self):
         """Factor and shift (D,) as tensors."""
-        # `convert_to_tensor` would give the variables themselves.
-        return [ops.reshape(v, (-1,)) for v in (self.gamma, self.beta)]
+        return [_tensor(self.gamma), _tensor(self.beta)]
 
-    def times(self, x, kernel):
-        """Normalised (n, D) `x`, in the type of `kernel` (D, m), times it."""
-        dtype = keras.backend.standardize_dtype(kernel.dtype)
+    def times(self, x, kernel, dtype):
+        """Normalised (n, D) `x` times `kernel` (D, m), both in `dtype`."""
         piece = pieces.layer_norm(self.epsilon, dtype)
-        return piece.times((x, *self.weights_of_rows()), kernel)
+        return piece.times((x, *self.weights_of_rows()), kernel, dtype)
 
 
 class DropPath(keras.layers.Layer):
@@ -158,11 +161,11 @@ class Attention(keras.layers.Layer):
         """(B, N, D) times some columns of the matrix, a slice: (B, N, m)."""
         flat = ops.reshape(x, (-1, self.dim))
         # Slicing the kernel leaves out the queries that nobody asks for.
-        kernel, bias = (
-            ops.cast(v, self.compute_dtype)[..., columns]
-            for v in (self.qkv.kernel, self.qkv.bias)
-        )
-        made = _normed_product(flat, kernel, norm) + bias
+        kernel, bias = _tensor(self.qkv.kernel), _tensor(self.qkv.bias)
+        if columns != slice(None):
+            kernel, bias = kernel[:, columns], bias[columns]
+        made = _normed_product(flat, kernel, norm, self.compute_dtype)
+        made = made + ops.cast(bias, made.dtype)
         return ops.reshape(made, (-1, ops.shape(x)[1], bias.shape[0]))
 
     def project(self, x):
@@ -214,11 +217,11 @@ class Attention(keras.layers.Layer):
         return ops.reshape(mixed, (-1, ops.shape(queries)[1], self.dim))
 
 
-def _normed_product(x, kernel, norm):
-    """(n, D), normalised by `norm` if there is one, times (D, m)."""
+def _normed_product(x, kernel, norm, dtype):
+    """(n, D), normalised by `norm` if there is one, times (D, m), in `dtype`."""
     if norm is not None:
-        return norm.times(x, kernel)
-    return ops.matmul(ops.cast(x, kernel.dtype), kernel)
+        return norm.times(x, _tensor(kernel), dtype)
+    return ops.matmul(ops.cast(x, dtype), ops.cast(kernel, dtype))
 
 
 class Mlp(keras.layers.Layer):
@@ -238,12 +241,11 @@ class Mlp(keras.layers.Layer):
     def call(self, x, norm=None):
         """(B, N, D) -> (B, N, D); `norm` is applied to `x` first."""
         flat = ops.reshape(x, (-1, self.dim))
-        kernel1, bias1, kernel2, bias2 = (
-            ops.cast(v, self.compute_dtype)
-            for v in (self.fc1.kernel, self.fc1.bias, self.fc2.kernel, self.fc2.bias)
-        )
-        hidden = _normed_product(flat, kernel1, norm)
-        flat = pieces.BIASED_GELU.times((hidden, bias1), kernel2) + bias2
+        dtype = self.compute_dtype
+        hidden = _normed_product(flat, self.fc1.kernel, norm, dtype)
+        bias, kernel = _tensor(self.fc1.bias), _tensor(self.fc2.kernel)
+        flat = pieces.BIASED_GELU.times((hidden, bias), kernel, dtype)
+        flat = flat + ops.cast(self.fc2.bias, dtype)
         return ops.reshape(flat, (-1, ops.shape(x)[1], self.dim))
 
 

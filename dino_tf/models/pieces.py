@@ -153,10 +153,11 @@ class Piece:
 
         return run(*inputs)
 
-    def times(self, inputs, kernel):
-        """Output (n, a) of the piece times `kernel` (a, b), which it is cast to.
+    def times(self, inputs, kernel, dtype):
+        """Output (n, a) of the piece, in `dtype`, times `kernel` (a, b) in the same.
 
-        Only inputs and kernel are kept for the gradient.
+        Only inputs and kernel are kept for the gradient, and the kernel in its own
+        type: a copy of all weights in another one is not.
         """
 
         @ops.custom_gradient
@@ -164,11 +165,13 @@ class Piece:
             *inputs, kernel = arguments
 
             def gradient(upstream):
-                inner = ops.matmul(upstream, ops.transpose(kernel))
+                turned = ops.transpose(ops.cast(kernel, dtype))
+                inner = ops.matmul(upstream, turned)
                 *gradients, output = self.backward(*inputs, inner)
-                return (*gradients, ops.matmul(ops.transpose(output), upstream))
+                of_kernel = ops.matmul(ops.transpose(output), upstream)
+                return (*gradients, ops.cast(of_kernel, kernel.dtype))
 
-            return ops.matmul(self.forward(*inputs), kernel), gradient
+            return ops.matmul(self.forward(*inputs), ops.cast(kernel, dtype)), gradient
 
         return run(*inputs, kernel)
 
