@@ -21,6 +21,7 @@ def build(work):
     keras.config.set_dtype_policy(work["precision"])
     keras.utils.set_random_seed(0)
     changes = {"recompute": True} if work["recompute"] else {}
+    changes |= work.get("sizes", {})
     with make_strategy(work["strategy"]).scope():
         backbone = dino_tf.create_backbone(
             work["arch"],

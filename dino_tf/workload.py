@@ -60,7 +60,10 @@ def step_flops(views, patch_size, width, depth, head_sizes, cls_only=True):
     """
     total = flops_per_photo(views, patch_size, width, depth, head_sizes)
     for count, side, teacher in views:
-        passes, patches = STUDENT_PASSES + (1 if teacher else 0), (side // patch_size) ** 2
+        passes, patches = (
+            STUDENT_PASSES + (1 if teacher else 0),
+            (side // patch_size) ** 2,
+        )
         total += count * (passes - 1) * 2 * patches * width * 3 * patch_size**2
         if cls_only:
             # Query, projection and MLP of the patches, and their rows of attention.
