@@ -114,16 +114,17 @@ def test_start(capsys):
         return {"moments": {"imported": 2.0, **others, **steps}, "losses": [4.0] * 3}
 
     starts = {
-        "ours, first": [one(9.0, 1.0), one(11.0, 1.0), one(10.0, 2.0)],
-        "published, first": [one(5.0, 2.0, **{"first batch": 3.0})],
+        "ours, 1st": [one(9.0, 1.0), one(11.0, 1.0), one(10.0, 2.0)],
+        "published, 1st": [one(5.0, 2.0, **{"first batch": 3.0})],
     }
     sides = start.summary(starts)
-    assert sides["ours, first"]["first_step_ends"] == 10.0
-    assert sides["ours, first"]["computing_begins"] == 8.0
-    assert sides["ours, first"]["all_first_step_ends"] == [9.0, 11.0, 10.0]
-    assert sides["published, first"]["computing_begins"] == 3.0
+    assert sides["ours, 1st"]["first_step_ends"] == 10.0
+    assert sides["ours, 1st"]["computing_begins"] == 8.0
+    assert sides["ours, 1st"]["all_first_step_ends"] == [9.0, 11.0, 10.0]
+    assert sides["published, 1st"]["computing_begins"] == 3.0
     start.tell("vit_small", sides)
     lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= WIDEST - len("  ours, 2nd  published, 2nd")
     assert lines[1].split() == ["imported", "2.00", "2.00"]
     assert lines[2].split() == ["first", "batch", "3.00"]
 

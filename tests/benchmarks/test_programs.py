@@ -101,5 +101,5 @@ def test_start(tmp_path):
     times = [one["moments"][name] for name in order]
     assert times == sorted(times) and times[0] > 0
     assert len(one["losses"]) == 3
-    side = start.summary({"ours, first": [one]})["ours, first"]
+    side = start.summary({"ours, 1st": [one]})["ours, 1st"]
     assert times[3] < side["computing_begins"] < side["first_step_ends"]
