@@ -64,8 +64,9 @@ def stand_in(python):
 
 def changes_told(python):
     """Lines for a person on what of the published program was changed."""
-    lines = ["published program: a copy that notes moments, and asks no network for"]
-    lines[0] += " XCiT's names"
+    lines = [
+        "published program: a copy that notes moments and fetches no list of names"
+    ]
     if not has_gpu(python):
         lines.append("  and without .cuda(), with gloo in place of NCCL: no GPU here")
     if stand_in(python):

@@ -142,15 +142,15 @@ def programs(given, case, spec, root):
 
 
 def measure(given, case, spec):
-    """All starts of a case: {"ours, first": [moments and losses], ...}."""
+    """All starts of a case: {"ours, 1st": [moments and losses], ...}."""
     with tempfile.TemporaryDirectory() as root, contextlib.ExitStack() as stack:
         found = {}
         for turn in range(given.turns + 1):
             for name, make in programs(given, case, spec, root).items():
                 folder = tempfile.TemporaryDirectory(dir=root)
                 once = make(pathlib.Path(stack.enter_context(folder)))
-                for when in ("first", "again"):
-                    if turn or when == "first":
+                for when in ("1st", "2nd"):
+                    if turn or when == "1st":
                         one = once()
                     if turn:
                         found.setdefault(f"{name}, {when}", []).append(one)
@@ -207,8 +207,8 @@ def main():
             sides = summary(measure(given, case, spec))
             result["cases"][case] = sides
             tell(case, sides)
-            if "published, first" in sides:
-                for when in ("first", "again"):
+            if "published, 1st" in sides:
+                for when in ("1st", "2nd"):
                     pair = [sides[f"{n}, {when}"] for n in ("ours", "published")]
                     times = [one["first_step_ends"] for one in pair]
                     ratio = times[0] / times[1]

@@ -27,7 +27,7 @@ import turns  # noqa: E402  (found by the line above)
 LOSS_TOLERANCE = {"float32": 2e-3, "mixed_bfloat16": 2e-2, "mixed_float16": 2e-2}
 
 
-def arguments():
+def arguments(words=None):
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--arch", default="vit_small")
@@ -48,15 +48,15 @@ def arguments():
     parser.add_argument("--recompute", action="store_true", help="ours: less memory")
     parser.add_argument("--strategy", default="none", choices=("none", "mirrored"))
     parser.add_argument("--steps", type=int, default=2, help="steps in a turn")
-    parser.add_argument("--peer-precision", help=argparse.SUPPRESS)
+    parser.add_argument("--sizes", type=json.loads, default={}, help=argparse.SUPPRESS)
     turns.add_peer(parser)
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
 def work_of(given):
     """What both sides are told: a dictionary."""
     keys = "arch patch_size global_size local_size num_local batch out_dim drop_path"
-    keys += " precision xla recompute strategy"
+    keys += " precision xla recompute strategy sizes"
     return {key: getattr(given, key) for key in keys.split()}
 
 
@@ -73,6 +73,7 @@ def operations(work):
         (work["num_local"], work["local_size"], False),
     ]
     width, depth, _ = ARCHITECTURES[work["arch"]]
+    depth = work.get("sizes", {}).get("depth", depth)
     head = (width, 2048, 2048, 256, work["out_dim"])
     photo = (views, work["patch_size"], width, depth, head)
     return [work["batch"] * step_flops(*photo, cls_only=cls) for cls in (True, False)]

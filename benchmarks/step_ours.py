@@ -20,12 +20,14 @@ def build(work):
     start_sooner()
     keras.config.set_dtype_policy(work["precision"])
     keras.utils.set_random_seed(0)
+    changes = work.get("sizes", {})
     with make_strategy(work["strategy"]).scope():
         backbone = dino_tf.create_backbone(
             work["arch"],
             work["patch_size"],
             work["global_size"],
             drop_path_rate=work["drop_path"],
+            **changes,
         )
         head = dino_tf.DINOHead(work["out_dim"])
         model = dino_tf.DINO(backbone, head, recompute=work["recompute"])

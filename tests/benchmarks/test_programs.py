@@ -1,0 +1,105 @@
+"""Each benchmark on tiny sizes, without a peer: real processes, whole results."""
+
+import json
+import sys
+
+import pytest
+
+KEYS = {"machine", "sides", "work"}
+SIDE = {"median_seconds", "seconds", "processor_seconds", "first_seconds", "peak_mb"}
+TINY = "--arch vit_tiny --patch-size 16".split()
+
+
+def result_of(name, words, tmp_path, monkeypatch, capsys):
+    """Runs a benchmark as its command would; its JSON. No line is too long."""
+    program = __import__(name)
+    out = tmp_path / "new" / "out.json"
+    line = [f"{name}.py", *words, "--turns", "1", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", line)
+    program.main()
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+    return json.loads(out.read_text())
+
+
+def test_knn(tmp_path, monkeypatch, capsys):
+    words = "--train 300 --test 100 --width 16 --classes 4 --k 5 1".split()
+    result = result_of("knn", words, tmp_path, monkeypatch, capsys)
+    part = result["parts"]["every k"]["sides"]["ours"]
+    assert set(part) >= SIDE | {"accuracy", "search_seconds", "votes_seconds"}
+    assert len(part["accuracy"]) == 2
+    assert part["accuracy"][0][0] > 40
+
+
+@pytest.mark.slow
+def test_step(tmp_path, monkeypatch, capsys):
+    words = [*TINY, *"--global-size 32 --local-size 16 --num-local 1".split()]
+    words += ["--sizes", '{"depth": 1}', *"--batch 2 --out-dim 16 --steps 1".split()]
+    result = result_of("step", words, tmp_path, monkeypatch, capsys)
+    assert set(result) == KEYS
+    side = result["sides"]["ours"]
+    assert set(side) >= {"images_per_second", "share_of_matrix_rate", "peak_mb"}
+    assert len(side["first_losses"]) == 3
+
+
+@pytest.mark.slow
+def test_network(tmp_path, monkeypatch, capsys):
+    words = [*TINY, *"--global-size 32 --local-size 16 --num-local 1".split()]
+    words += ["--sizes", '{"depth": 1}', "--xla", "off"]
+    words += "--batch 2 --out-dim 16 --passes 1".split()
+    result = result_of("network", words, tmp_path, monkeypatch, capsys)
+    for name, numbers in (("forward", 1), ("both", 2)):
+        one = result["passes"][name]
+        side = one["sides"]["tensorflow"]
+        assert set(side) >= SIDE | {"per_second", "operations", "share_of_matrix_rate"}
+        assert len(side["results"]) == numbers
+        assert one["alike"] and one["over_tensorflow"] == {"tensorflow": 1.0}
+
+
+@pytest.mark.slow
+def test_attend(tmp_path, monkeypatch, capsys):
+    words = [*TINY, *"--size 32 --count 3 --chunk 2".split()]
+    result = result_of("attend", words, tmp_path, monkeypatch, capsys)
+    side = result["sides"]["ours"]
+    assert set(side) >= SIDE | {"per_second", "ready_seconds"}
+    # A sheet, photo, mean, mask, masked and three heads for each of three photos.
+    assert side["files"] == 3 * 8
+    assert len(side["seconds"]) == 2
+
+
+@pytest.mark.slow
+def test_features(tmp_path, monkeypatch, capsys):
+    words = [*TINY, *"--count 2 --batch 2".split()]
+    result = result_of("features", words, tmp_path, monkeypatch, capsys)
+    assert set(result) == KEYS
+    assert set(result["sides"]["ours"]) >= SIDE | {"per_second", "ready_seconds"}
+
+
+@pytest.mark.slow
+def test_checkpoint(tmp_path, monkeypatch, capsys):
+    words = [*TINY, "--out-dim", "16"]
+    result = result_of("checkpoint", words, tmp_path, monkeypatch, capsys)
+    assert set(result["parts"]) == {"save", "load"}
+    for part in result["parts"].values():
+        side = part["sides"]["ours"]
+        assert set(side) >= SIDE | {"bytes", "extra_mb", "mb_per_second"}
+        # Student, teacher and two moments of 10.7 million numbers in float32.
+        assert 150e6 < side["bytes"] < 190e6
+
+
+@pytest.mark.slow
+def test_start(tmp_path):
+    import start
+
+    start.copy_ours(tmp_path)
+    words = "--preset quickstart --data scenes:64 --pipeline.batch_size 4".split()
+    words += "--run.precision float32 --model.depth 1".split()
+    program = [sys.executable, start.HERE / "start_ours.py", "main.py"]
+    one = start.start([*program, *words], tmp_path)
+    order = ("Python started", "TensorFlow imported", "imported", "data and settings")
+    order += ("built", "traced", "step 1", "step 2", "step 3")
+    assert set(order) <= set(one["moments"])
+    times = [one["moments"][name] for name in order]
+    assert times == sorted(times) and times[0] > 0
+    assert len(one["losses"]) == 3
+    side = start.summary({"ours, 1st": [one]})["ours, 1st"]
+    assert times[3] < side["computing_begins"] < side["first_step_ends"]

@@ -1,0 +1,101 @@
+"""Sides that take turns, by a side that only counts."""
+
+import sys
+
+import pytest
+
+COUNTING = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import answers
+count = 0
+
+def run():
+    global count
+    count += 1
+    print("not an answer")
+    return count
+
+answers.serve({None: run, "other": lambda: -1}, lambda: 5.0, None, {"fact": 1})
+"""
+
+
+def side(tmp_path, name, code=COUNTING):
+    import turns
+
+    command = [sys.executable, "-c", code, turns.HERE]
+    return turns.Side(name, command, tmp_path / f"{name}.log")
+
+
+def test_sides_take_turns_and_warm_up_runs_do_not_count(tmp_path):
+    import turns
+
+    with side(tmp_path, "a") as a, side(tmp_path, "b") as b:
+        found = turns.take_turns([a, b], turns=2, count=3, warm_up=2)
+        other = turns.take_turns([b], turns=1, count=1, warm_up=0, what="other")
+    assert list(found) == ["a", "b"]
+    for one in found.values():
+        assert one["first"]["results"] == [1, 2]
+        assert one["results"] == [3, 4, 5, 6, 7, 8]
+        assert len(one["seconds"]) == len(one["processor_seconds"]) == 6
+        assert one["ceiling"] == 5.0
+        assert one["memory"]["fact"] == 1
+    assert other["b"]["results"] == [-1]
+    assert "not an answer" in (tmp_path / "a.log").read_text()
+
+
+def test_a_side_that_ends_is_named_with_its_last_words(tmp_path):
+    with side(tmp_path, "a", "raise ValueError('no such photo')") as broken:
+        with pytest.raises(SystemExit, match="(?s)a ended:.*no such photo"):
+            broken.ask(do="memory")
+
+
+def test_figures(answer):
+    import turns
+
+    told = turns.figures(answer([1.0, 4.0, 2.0], [0]), items=8)
+    assert told["median_seconds"] == 2.0
+    assert told["per_second"] == 4.0
+    assert told["processor_seconds"] == 4.0
+    assert told["first_seconds"] == 9.0
+    assert told["peak_mb"] == 100
+
+
+def test_a_table_leaves_out_rows_without_figures(capsys):
+    import turns
+
+    sides = {"ours": {"seconds": 1.5, "peak": None}, "published": {"seconds": 12.0}}
+    turns.tell(sides, {"seconds": "{seconds:.2f}", "peak": "{peak}"}, "step")
+    assert capsys.readouterr().out == (
+        "step     ours  published\nseconds  1.50      12.00\n"
+    )
+
+
+def test_what_is_told_of_the_machine():
+    import turns
+
+    told = turns.machine()
+    assert told["cores"] >= 1
+    assert set(told) == {"processor", "cores", "system", "python", "load_before"}
+
+
+def test_a_rate_of_products():
+    import answers
+
+    assert answers.matrix_rate(lambda: None, size=1000, seconds=0.01) > 2e9
+
+
+def test_drawn_photos_are_photos_and_differ(tmp_path):
+    import photos
+    from PIL import Image
+
+    folder = photos.drawn(tmp_path / "drawn", 3, (40, 30))
+    names = [p.relative_to(folder).as_posix() for p in sorted(folder.rglob("*.jpg"))]
+    assert names == ["class0/00000.jpg", "class0/00002.jpg", "class1/00001.jpg"]
+    assert len({(folder / name).read_bytes() for name in names}) == 3
+    with Image.open(folder / names[0]) as image:
+        assert image.size == (40, 30)
+    assert photos.linked(folder, tmp_path / "links", 2) == 2
+    assert len(list((tmp_path / "links" / "class0").iterdir())) == 2
+    with pytest.raises(SystemExit, match="no photos in"):
+        photos.linked(tmp_path / "links" / "none", tmp_path / "more", 2)
