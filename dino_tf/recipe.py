@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import yaml
 
-from dino_tf import checks, settings
+from dino_tf import checks, recipe_reading, settings
 from dino_tf.config import FIELDS, Config
 
 LARGE_DATA = 100_000
@@ -44,6 +44,7 @@ class Facts:
         cpu_has_bf16: the CPU multiplies bfloat16 matrices (AMX or AVX-512 BF16).
         memory_gb: main memory that this process may use, None where unknown.
         num_cpu_devices: logical CPU devices of TensorFlow, more than 1 in tests.
+        photo_mb: mean size of a decoded photo in MB, None where unknown.
         network: `Network`, None for a Vision Transformer of ours.
     """
 
@@ -56,6 +57,7 @@ class Facts:
     cpu_has_bf16: bool = False
     memory_gb: float | None = None
     num_cpu_devices: int = 1
+    photo_mb: float | None = None
     network: Network | None = None
 
 
@@ -220,10 +222,6 @@ def _xla(config, facts):
     return False, "on a CPU it gains little, and the first step would wait for it"
 
 
-def _workers(config, facts):
-    return facts.num_cores, "one for each core"
-
-
 def _fits(config, facts):
     memory = facts.gpu_memory_gb if facts.num_gpus else facts.memory_gb
     if memory is None:
@@ -329,7 +327,7 @@ RULES = {
     "run.attention_every": _attention_every,
     "run.eval_size": _eval_size,
     "model.image_size": _image_size,
-    "pipeline.workers": _workers,
+    **recipe_reading.RULES,
     "pipeline.batch_size": _batch_size,
     "optimizer.accumulate_steps": _accumulate_steps,
     "optimizer.warmup_epochs": _warmup_epochs,

@@ -16,10 +16,11 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 RANKS = (
     {"": "errors tasks download schedules distribute settings config"},
     {
-        "": "checks presets recipe",
+        "": "checks presets recipe_reading recipe",
         "datasets": "source arrays archive voc_archives folder masks voc tfds species "
         "habitats scene_drawing scenes __init__",
-        "transforms": "__init__ image augment multicrop random_crop mixing",
+        "transforms": "__init__ pixels image jpeg augment resample multicrop "
+        "random_crop mixing",
         "models": "__init__ pos_embed rope torch_tensors torch_objects torch_unpickler "
         "torch_legacy torch_file block vit head xcit_block xcit resnet keras_sources "
         "keras_networks backbones classifier weights weight_files dinov3_names "
@@ -28,7 +29,10 @@ RANKS = (
         "overlap saliency neighbours precision components confusion patch_classes "
         "softmax_regression",
     },
-    {"": "pipeline views loss optimizers workload"},
+    {
+        "": "photo_cache photos view_worker view_processes reading pipeline views loss "
+        "optimizers workload"
+    },
     {"": "dino"},
     {
         "visualize": "__init__ draw masks attention features curves neighbours "
@@ -55,10 +59,10 @@ ROOT = "dino_tf.__init__"
 TENSORFLOW = {
     "dino_tf.datasets.tfds",
     "dino_tf.transforms.image",
-    "dino_tf.transforms.augment",
     "dino_tf.transforms.multicrop",
     "dino_tf.transforms.random_crop",
     "dino_tf.transforms.mixing",
+    "dino_tf.reading",
     "dino_tf.pipeline",
     "dino_tf.distribute",
     "dino_tf.optimizers",
@@ -184,7 +188,7 @@ def test_imports_follow_the_ranks(file):
         ("dino_tf.loss", "from dino_tf.dino import DINO", 1),
         ("dino_tf.loss", "def f():\n    import dino_tf.training", 1),
         ("dino_tf.loss", "from dino_tf import optimizers, pipeline", 1),
-        ("dino_tf.transforms.augment", "from .image import decode", 0),
+        ("dino_tf.transforms.jpeg", "from .image import decode", 0),
         ("dino_tf.transforms.image", "from . import augment", 1),
         ("dino_tf.transforms.image", "from ..errors import UserError", 0),
         ("dino_tf.models.vit", "from dino_tf.analysis.boxes import iou", 1),
