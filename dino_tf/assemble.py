@@ -1,10 +1,12 @@
 """From a resolved configuration to objects: the one place that unpacks it."""
 
 import dataclasses
+import functools
 
 import keras
 
 from dino_tf import checks
+from dino_tf.datasets.source import digest
 from dino_tf.dino import DINO
 from dino_tf.errors import UserError
 from dino_tf.loss import DINOLoss
@@ -12,6 +14,7 @@ from dino_tf.models.backbones import create_backbone
 from dino_tf.models.head import DINOHead
 from dino_tf.models.keras_networks import gather_statistics, has_batch_norm
 from dino_tf.optimizers import OPTIMIZERS
+from dino_tf.photo_cache import DiskCache, MemoryCache
 from dino_tf.pipeline import BadImages, make_dataset
 from dino_tf.recipe import Network
 from dino_tf.schedules import EpochLinear, WarmupCosine
@@ -148,7 +151,32 @@ def new_dataset(config, source, bad_images, start_position=0, part=(0, 1)):
         bad_images=bad_images,
         start_position=start_position,
         part=part,
+        decode_margin=config.pipeline.decode_margin,
+        cache=new_cache(config, source),
+        processes=config.pipeline.processes,
     )
+
+
+def photo_reduction(config):
+    """Function (height, width) -> 1, 2, 4 or 8, by which JPEG photos become smaller."""
+    if config.pipeline.decode_margin is None:
+        return None
+    views = MultiCrop(**dataclasses.asdict(config.views))
+    return functools.partial(views.reduction, margin=config.pipeline.decode_margin)
+
+
+def new_cache(config, source):
+    """Where decoded photos of a source are kept, or None."""
+    options = config.pipeline
+    if options.cache == "none":
+        return None
+    if options.cache == "memory":
+        return MemoryCache(options.cache_gb)
+    # The views say to what size photos are decoded.
+    key = digest(
+        [source.stamp(), options.decode_margin, dataclasses.asdict(config.views)]
+    )
+    return DiskCache(options.cache_dir, key[:24], options.cache_gb)
 
 
 def estimate_seconds(config, steps, backbone, devices=1):

@@ -21,7 +21,8 @@ RANGES = (
     (
         "1 or more",
         lambda x: x >= 1,
-        "pipeline.batch_size pipeline.workers views.global_size views.local_size "
+        "pipeline.batch_size pipeline.workers pipeline.decode_margin "
+        "views.global_size views.local_size "
         "model.patch_size model.image_size model.embed_dim model.depth model.num_heads "
         "head.hidden_dim head.bottleneck_dim head.num_layers "
         "optimizer.accumulate_steps run.epochs run.schedule_epochs run.save_every "
@@ -30,6 +31,7 @@ RANGES = (
     (
         "0 or more",
         lambda x: x >= 0,
+        "pipeline.processes pipeline.cache_gb "
         "views.num_local views.brightness views.contrast views.saturation "
         "model.num_registers loss.warmup_teacher_temp_epochs optimizer.min_lr "
         "optimizer.warmup_epochs optimizer.weight_decay optimizer.weight_decay_end "

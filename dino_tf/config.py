@@ -23,6 +23,29 @@ class Pipeline:
         "photos per update of the weights, over all devices and accumulated steps",
     )
     workers: int | None = setting(None, "threads that decode and augment photos")
+    processes: int | None = setting(
+        None,
+        "processes that decode and augment photos in the place of threads, which "
+        "more than a few cores need to be of use; 0: threads",
+    )
+    decode_margin: float | None = setting(
+        2.0,
+        "JPEG photos are decoded at 1/2, 1/4 or 1/8 of their sides where even the "
+        "smallest crop then keeps so many times the pixels a side of its view; null: "
+        "always in full",
+    )
+    cache: Literal["auto", "none", "memory", "disk"] = setting(
+        "auto",
+        "where decoded photos are kept for the next epochs; nothing else changes. "
+        "disk: plain pixels, several times the size of the files, worth it where "
+        "decoding is slow and the disk fast",
+    )
+    cache_gb: float | None = setting(
+        None, "the most that kept photos take, in GB; the others are decoded again"
+    )
+    cache_dir: str = setting(
+        "result/cache/photos", "folder of cache disk; may be deleted at any time"
+    )
     max_bad_share: float = setting(
         0.1, "stop when more than this share of the photos cannot be read"
     )

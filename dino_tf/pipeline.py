@@ -5,7 +5,6 @@ to one place in that epoch's permutation, and the views at p are drawn from
 (seed, p); so neither the number of threads nor a restart changes the data.
 """
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -14,56 +13,14 @@ import tensorflow as tf
 
 from .distribute import part_of_batches
 from .errors import UserError
-from .transforms.image import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    normalize,
-    pillow_center_crop,
-    try_decode,
-)
+from .photos import BadImages, read_one
+from .reading import photo_reader, square_reader, view_reader
+from .transforms.image import IMAGENET_MEAN, IMAGENET_STD, normalize
 
 CHECKED_AT_ONCE = 4096  # photos that wait for a thread; each takes a kilobyte
-
-
-class BadImages:
-    """The photos that could not be read, by name and reason; safe between threads.
-
-    Attributes:
-        names: Dictionary from photo id to the reason, one entry per bad photo.
-    """
-
-    def __init__(self):
-        self.names = {}
-        self._lock = threading.Lock()
-
-    @property
-    def count(self):
-        """Number of distinct photos that could not be read."""
-        return len(self.names)
-
-    def add(self, name, reason):
-        """Remember one photo; a second time is ignored."""
-        with self._lock:
-            self.names.setdefault(name, reason)
-
-    def check(self, total, max_share):
-        """Stop when too large a share of the photos is bad.
-
-        Args:
-            total: Number of photos in the source.
-            max_share: Largest share allowed, 0..1.
-
-        Raises:
-            UserError: More than `max_share * total` distinct photos are bad.
-        """
-        with self._lock:
-            bad = sorted(self.names.items())
-        if len(bad) > max_share * total:
-            name, reason = bad[0]
-            raise UserError(
-                f"{len(bad)} of {total} images cannot be read (first {name}: "
-                f"{reason}); allowed is a share of {max_share:g}"
-            )
+# Batches that are normalised side by side, and that wait for the training: more would
+# be no faster, and a batch of floats is large.
+FINISHERS, WAITING = 2, 2
 
 
 def steps_per_epoch(source_len, batch_size):
@@ -98,6 +55,9 @@ def make_dataset(
     bad_images=None,
     start_position=0,
     part=(0, 1),
+    decode_margin=None,
+    cache=None,
+    processes=0,
 ):
     """Build the stream of batches of views that `DINO.fit` takes.
 
@@ -118,34 +78,69 @@ def make_dataset(
             batches already seen times `batch_size`.
         part: (i, n): the i-th of n equal parts of each batch alone, without reading
             the others; for `multi_worker.share_batches`.
+        decode_margin: See `MultiCrop.reduction`; None decodes in full.
+        cache: `MemoryCache` or `DiskCache` of decoded photos, or None.
+        processes: Processes that decode and draw for a `MultiCrop`, in the place of
+            `workers` threads; 0: none. Neither they nor a cache change the data.
 
     Returns:
         `tf.data.Dataset` of `{"global": (B, 2, S, S, 3), "local": (B, V, s, s, 3)}`,
-        float32; the last partial batch is dropped. It is endless with `repeat`, so
-        `fit` needs `steps_per_epoch`.
+        float32, without a last partial batch. It is endless with `repeat`, so `fit`
+        needs `steps_per_epoch`.
 
     Raises:
         UserError: The batch is larger than the source, no multiple of the parts, or
             a number is negative. While iterating, TensorFlow reports it as
             `InvalidArgumentError` when no photo can be read at all.
     """
+    _check_stream(source, views, batch_size, workers, start_position, decode_margin)
+    order = _order(len(source), seed, shuffle, repeat, start_position)
+    load = _view_loader(
+        source, views, seed, bad_images, decode_margin, cache, processes
+    )
+    order = part_of_batches(order, batch_size, *part)
+    # One photo for each process, and one that is read meanwhile.
+    threads = processes + 1 if processes else workers
+    dataset = order.map(load, threads or tf.data.AUTOTUNE, deterministic=True)
+    dataset = dataset.batch(batch_size // part[1], drop_remainder=True)
+    if hasattr(views, "finish"):
+        dataset = dataset.map(
+            views.finish, min(threads or FINISHERS, FINISHERS), deterministic=True
+        )
+    return dataset.prefetch(WAITING).with_options(_options(threads))
+
+
+def _check_stream(source, views, batch_size, workers, start_position, decode_margin):
     steps_per_epoch(len(source), batch_size)
     if start_position < 0:
         raise UserError(f"start_position is {start_position}; allowed is 0 or more")
     if workers is not None and workers < 1:
         raise UserError(f"workers is {workers}; allowed is 1 or more, or None")
-    read = _reader(source, bad_images or BadImages())
+    if decode_margin is not None and not (
+        decode_margin >= 1 and hasattr(views, "reduction")
+    ):
+        raise UserError(
+            f"decode_margin is {decode_margin}; allowed: 1 or more with a MultiCrop, "
+            "or None"
+        )
+
+
+def _view_loader(source, views, seed, bad_images, decode_margin, cache, processes):
+    """Function (position, index) -> views: of a `MultiCrop` those of its `draw`."""
+    bad_images = bad_images or BadImages()
+    if hasattr(views, "draw"):
+        return view_reader(
+            source, views, seed, bad_images, decode_margin, cache, processes
+        )
+    if processes:
+        raise UserError(f"processes is {processes}; allowed without a MultiCrop: 0")
+    read = photo_reader(source, bad_images, cache)
 
     def load(position, index):
         image, _ = read(index)
         return views(image, tf.stack([tf.constant(seed, tf.int64), position]))
 
-    threads = workers or tf.data.AUTOTUNE
-    order = _order(len(source), seed, shuffle, repeat, start_position)
-    order = part_of_batches(order, batch_size, *part)
-    dataset = order.map(load, num_parallel_calls=threads, deterministic=True)
-    dataset = dataset.batch(batch_size // part[1], drop_remainder=True)
-    return dataset.prefetch(tf.data.AUTOTUNE).with_options(_options(workers))
+    return load
 
 
 def labelled_dataset(
@@ -174,7 +169,7 @@ def labelled_dataset(
         UserError: As in `make_dataset`.
     """
     steps_per_epoch(len(source), batch_size)
-    read = _reader(source, bad_images or BadImages())
+    read = photo_reader(source, bad_images or BadImages())
     with tf.device("CPU:0"):
         labels, seed = tf.constant(labels), tf.constant(seed, tf.int64)
 
@@ -226,7 +221,7 @@ def evaluation_dataset(
     if batch_size < 1:
         raise UserError(f"batch size is {batch_size}; allowed is 1 or more")
     chosen = np.arange(len(source)) if indices is None else np.asarray(indices)
-    crop = _square_reader(source, bad_images or BadImages(), size)
+    crop = square_reader(source, bad_images or BadImages(), size)
 
     @tf.autograph.experimental.do_not_convert
     def load(index):
@@ -242,7 +237,7 @@ def evaluation_dataset(
 
 def unreadable(source):
     """Names of the photos of `source` that the training could not decode, in order."""
-    read, bad = partial(_read_one, source, bad_images=BadImages()), []
+    read, bad = partial(read_one, source, bad_images=BadImages()), []
     with ThreadPoolExecutor() as threads:
         for start in range(0, len(source), CHECKED_AT_ONCE):
             places = range(len(source))[start : start + CHECKED_AT_ONCE]
@@ -273,60 +268,6 @@ def _order(total, seed, shuffle, repeat, start):
     order = tf.data.Dataset.counter(first).flat_map(epoch).skip(within)
     endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
     return order.apply(endless)
-
-
-def _reader(source, bad_images):
-    """Make the function index -> (image (H, W, 3) uint8, place that it is of).
-
-    The next readable photo takes the place of one that cannot be read.
-    """
-
-    def read(index):
-        for step in range(len(source)):
-            place = (int(index) + step) % len(source)
-            image = _read_one(source, place, bad_images)
-            if image is not None:
-                return image, np.int64(place)
-        raise UserError(f"none of the {len(source)} images can be read")
-
-    @tf.autograph.experimental.do_not_convert
-    def call(index):
-        image, place = tf.numpy_function(
-            read, [index], (tf.uint8, tf.int64), stateful=False
-        )
-        return tf.ensure_shape(image, (None, None, 3)), tf.ensure_shape(place, ())
-
-    return call
-
-
-def _square_reader(source, bad_images, size):
-    """Make the function index -> (central square (S, S, 3) uint8, readable)."""
-
-    def read(index):
-        image = _read_one(source, int(index), bad_images)
-        if image is None:
-            return np.zeros((size, size, 3), np.uint8), False
-        return pillow_center_crop(image, size), True
-
-    @tf.autograph.experimental.do_not_convert
-    def call(index):
-        square, readable = tf.numpy_function(
-            read, [index], (tf.uint8, tf.bool), stateful=False
-        )
-        square = tf.ensure_shape(square, (size, size, 3))
-        return square, tf.ensure_shape(readable, ())
-
-    return call
-
-
-def _read_one(source, index, bad_images):
-    name = source.id(index)
-    if name in bad_images.names:
-        return None
-    image, reason = try_decode(partial(source.image_bytes, index))
-    if image is None:
-        bad_images.add(name, reason)
-    return image
 
 
 def _options(workers):

@@ -1,10 +1,14 @@
 """Before a training: the data, the weights to start from, every automatic value."""
 
+import contextlib
 import dataclasses
 import importlib.metadata
+import io
+
+from PIL import Image
 
 from dino_tf import checks, presets, recipe
-from dino_tf.assemble import inspect_network
+from dino_tf.assemble import inspect_network, photo_reduction
 from dino_tf.config import Config
 from dino_tf.datasets import open_source
 from dino_tf.datasets.source import digest
@@ -19,6 +23,10 @@ from dino_tf.workers import Alone
 
 # Names of photos that workers compare, so that a million of them cost no time.
 COMPARED_IDS = 1000
+
+# Photos whose size is looked at, and what Pillow raises for those it cannot read.
+LOOKED_AT = 16
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 @dataclasses.dataclass
@@ -80,7 +88,11 @@ def prepare(config, say=print, workers=None, num_tpu_cores=0):
         config, followed = fit_config(config, initial)
         why |= followed
     checks.check_values(config)
-    facts = dataclasses.replace(facts, network=inspect_network(config))
+    facts = dataclasses.replace(
+        facts,
+        network=inspect_network(config),
+        photo_mb=mean_photo_mb(source, photo_reduction(config)),
+    )
     config, reasons = recipe.resolve(config, facts)
     if workers.cluster is not None:
         require_same(workers, config.flatten() | _photos(source))
@@ -177,6 +189,27 @@ def _version(name):
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return "of a source folder"
+
+
+def mean_photo_mb(source, reduction=None):
+    """Mean size in MB of some photos as the pipeline decodes them.
+
+    Args:
+        source: Photos.
+        reduction: See `dino_tf.transforms.jpeg.try_decode_photo`.
+
+    Returns:
+        The mean, or None where no photo that was looked at can be read.
+    """
+    sizes = []
+    for index in spread(len(source), LOOKED_AT):
+        with contextlib.suppress(*UNREADABLE):
+            data = source.image_bytes(int(index))
+            with Image.open(io.BytesIO(data)) as photo:
+                reduced = reduction and photo.format == "JPEG"
+                ratio = reduction(photo.height, photo.width) if reduced else 1
+                sizes.append(3e-6 * photo.width * photo.height / ratio**2)
+    return sum(sizes) / len(sizes) if sizes else None
 
 
 def choose_data(config, say=print):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import yaml
 
-from dino_tf import checks, settings
+from dino_tf import checks, recipe_reading, settings
 from dino_tf.config import FIELDS, Config
 from dino_tf.placement import accelerators, choose_strategy, num_replicas
 
@@ -48,6 +48,7 @@ class Facts:
         num_workers: processes that train together; the other facts hold for each.
         workers_reason: where they are named, as `cluster.Cluster.reason`.
         num_tpu_cores: cores of a TPU, 0 without one.
+        photo_mb: mean size of a decoded photo in MB, None where unknown.
         network: `Network`, None for a Vision Transformer of ours.
     """
 
@@ -63,6 +64,7 @@ class Facts:
     num_workers: int = 1
     workers_reason: str | None = None
     num_tpu_cores: int = 0
+    photo_mb: float | None = None
     network: Network | None = None
 
 
@@ -218,10 +220,6 @@ def _xla(config, facts):
     return False, "on a CPU it gains little, and the first step would wait for it"
 
 
-def _workers(config, facts):
-    return facts.num_cores, "one for each core"
-
-
 def _fits(config, facts):
     memory = facts.gpu_memory_gb if facts.num_gpus else facts.memory_gb
     if memory is None:
@@ -327,7 +325,7 @@ RULES = {
     "run.attention_every": _attention_every,
     "run.eval_size": _eval_size,
     "model.image_size": _image_size,
-    "pipeline.workers": _workers,
+    **recipe_reading.RULES,
     "pipeline.batch_size": _batch_size,
     "optimizer.accumulate_steps": _accumulate_steps,
     "optimizer.warmup_epochs": _warmup_epochs,

@@ -8,6 +8,7 @@ from PIL import Image
 
 from dino_tf import pipeline
 from dino_tf.errors import UserError
+from dino_tf.photo_cache import DiskCache, MemoryCache
 from dino_tf.pipeline import (
     BadImages,
     evaluation_dataset,
@@ -166,6 +167,31 @@ def test_a_part_reads_its_own_photos_only():
 def test_parts_that_do_not_fit(part):
     with pytest.raises(UserError, match=f"part {part[0]} of {part[1]} of a batch of 6"):
         make_dataset(Pictures(12), Tiny(), 6, part=part)
+
+
+def test_a_cache_does_not_change_the_data(tmp_path):
+    plain, *kept = (
+        make_dataset(source, small_views(), 3, seed=1, workers=2, cache=cache)
+        for source, cache in (
+            (Pictures(9), None),
+            (Pictures(9), MemoryCache(1)),
+            # Four photos fit.
+            (Pictures(9), DiskCache(tmp_path, "key", 4 * 4096e-9)),
+        )
+    )
+    for other in kept:
+        pairs = zip(plain.as_numpy_iterator(), other.as_numpy_iterator(), strict=False)
+        for a, b in itertools.islice(pairs, 7):
+            np.testing.assert_array_equal(a["global"], b["global"])
+            np.testing.assert_array_equal(a["local"], b["local"])
+    assert len(list(tmp_path.rglob("*.rgb"))) == 4
+
+
+def test_a_photo_that_is_kept_is_read_once():
+    source = Pictures(4)
+    dataset = make_dataset(source, Tiny(), 2, workers=1, cache=MemoryCache(1))
+    take(dataset, 6)
+    assert sorted(source.reads) == [0, 1, 2, 3]
 
 
 def test_bad_photos_are_named_and_replaced():

@@ -1,16 +1,26 @@
 """Data and k-NN splits of a run, before it starts."""
 
 import contextlib
+import io
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from dino_tf import prepare as module
 from dino_tf.cluster import Cluster
 from dino_tf.config import Config
+from dino_tf.datasets.arrays import ArraySource
 from dino_tf.distribute import Hardware
 from dino_tf.errors import UserError
 from dino_tf.evaluate.splits import labelled_split
-from dino_tf.prepare import choose_data, prepare, require_same, shared_facts
+from dino_tf.prepare import (
+    choose_data,
+    mean_photo_mb,
+    prepare,
+    require_same,
+    shared_facts,
+)
 
 
 def test_data_is_voc_when_it_lies_there(tmp_path, monkeypatch):
@@ -131,3 +141,26 @@ def test_other_photos_under_the_same_name_are_seen():
     workers = TwoWorkers({"digest of names": "0"})
     with pytest.raises(UserError, match=r"worker 1 \(b:1\) has digest of names 0, not"):
         prepare(config, lambda text: None, workers)
+
+
+def test_size_of_photos_is_that_of_the_decoded_ones():
+    small = np.zeros((100, 200, 3), np.uint8)
+    large = np.zeros((300, 200, 3), np.uint8)
+    source = ArraySource([small, large])
+    assert mean_photo_mb(source) == pytest.approx(0.12)
+    # They are BMP files, which no one makes smaller.
+    assert mean_photo_mb(source, lambda height, width: 2) == pytest.approx(0.12)
+    jpegs = type("Jpegs", (), {"__len__": lambda s: 2, "image_bytes": jpeg_bytes})()
+    assert mean_photo_mb(jpegs) == pytest.approx(0.06)
+    assert mean_photo_mb(jpegs, lambda height, width: height // 50) == pytest.approx(
+        0.015
+    )
+
+
+def jpeg_bytes(source, index):
+    """Photo 0 is broken."""
+    if index == 0:
+        return b"nothing"
+    stream = io.BytesIO()
+    Image.new("RGB", (200, 100)).save(stream, "JPEG")
+    return stream.getvalue()

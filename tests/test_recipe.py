@@ -308,3 +308,30 @@ def test_networks_are_those_of_the_models():
     from dino_tf.models.backbones import VITS
 
     assert checks.ARCHITECTURES == VITS
+
+
+@pytest.mark.parametrize(
+    ("facts", "cache", "gigabytes"),
+    [
+        (Facts(5000, memory_gb=64, photo_mb=1), "none", 0.0),
+        (Facts(5000, num_gpus=1, memory_gb=64, photo_mb=1), "memory", 6.4),
+        (Facts(7000, num_gpus=1, memory_gb=64, photo_mb=1), "none", 0.0),
+        (Facts(5000, num_gpus=1, memory_gb=64), "none", 0.0),
+        (Facts(5000, num_gpus=1, photo_mb=1), "none", 0.0),
+    ],
+)
+def test_photos_are_kept_where_all_fit(facts, cache, gigabytes):
+    pipeline = resolved(facts).pipeline
+    assert (pipeline.cache, pipeline.cache_gb) == (cache, gigabytes)
+
+
+def test_cache_that_was_asked_for_has_a_budget():
+    asked = resolved(Facts(9, memory_gb=64), pipeline__cache="disk").pipeline
+    assert (asked.cache, asked.cache_gb) == ("disk", 10.0)
+    asked = resolved(Facts(9, memory_gb=64), pipeline__cache="memory").pipeline
+    assert (asked.cache, asked.cache_gb) == ("memory", 6.4)
+
+
+def test_processes_serve_a_gpu():
+    assert resolved(Facts(9, num_cores=4)).pipeline.processes == 0
+    assert resolved(Facts(99, num_gpus=1, num_cores=4)).pipeline.processes == 4

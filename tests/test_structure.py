@@ -19,10 +19,11 @@ RANKS = (
         "multi_worker distribute settings config"
     },
     {
-        "": "checks placement presets recipe",
+        "": "checks placement presets recipe_reading recipe",
         "datasets": "source arrays archive voc_archives folder masks voc tfds hf "
         "shard_records shards species habitats scene_drawing scenes __init__",
-        "transforms": "__init__ image augment multicrop random_crop mixing shrink",
+        "transforms": "__init__ pixels image jpeg augment resample multicrop "
+        "random_crop mixing shrink",
         "models": "__init__ pos_embed rope torch_tensors torch_objects torch_unpickler "
         "torch_legacy torch_file pieces block vit head xcit_block xcit resnet "
         "keras_sources keras_networks backbones classifier weights weight_files "
@@ -32,8 +33,8 @@ RANKS = (
         "softmax_regression",
     },
     {
-        "": "pipeline views loss optimizers workload shard_parts shard_photos "
-        "shard_writer"
+        "": "photo_cache photos view_worker view_processes reading pipeline views loss "
+        "optimizers workload shard_parts shard_photos shard_writer",
     },
     {"": "dino"},
     {
@@ -65,10 +66,10 @@ TENSORFLOW = {
     "dino_tf.shard_photos",
     "dino_tf.shard_writer",
     "dino_tf.transforms.image",
-    "dino_tf.transforms.augment",
     "dino_tf.transforms.multicrop",
     "dino_tf.transforms.random_crop",
     "dino_tf.transforms.mixing",
+    "dino_tf.reading",
     "dino_tf.pipeline",
     "dino_tf.cluster",
     "dino_tf.multi_worker",
@@ -198,7 +199,7 @@ def test_imports_follow_the_ranks(file):
         ("dino_tf.loss", "from dino_tf.dino import DINO", 1),
         ("dino_tf.loss", "def f():\n    import dino_tf.training", 1),
         ("dino_tf.loss", "from dino_tf import optimizers, pipeline", 1),
-        ("dino_tf.transforms.augment", "from .image import decode", 0),
+        ("dino_tf.transforms.jpeg", "from .image import decode", 0),
         ("dino_tf.transforms.image", "from . import augment", 1),
         ("dino_tf.transforms.image", "from ..errors import UserError", 0),
         ("dino_tf.models.vit", "from dino_tf.analysis.boxes import iou", 1),

@@ -8,43 +8,8 @@ import tensorflow as tf
 from dino_tf.evaluate.features import compiled_summarizer, passes
 from dino_tf.evaluate.linear_photos import RULES, join_features
 from dino_tf.pipeline import BadImages
-from dino_tf.transforms.augment import apply_if, hflip, random_boxes
-from dino_tf.transforms.image import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    normalize,
-    try_decode,
-)
-
-SCALE, ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)
-
-
-@tf.autograph.experimental.do_not_convert
-def crop_and_flip(image, seed, size, mean=IMAGENET_MEAN, std=IMAGENET_STD):
-    """A random part of a photo, resized to a square and mirrored in half of all cases.
-
-    Args:
-        image: uint8 (H, W, 3).
-        seed: Integer tensor (2,); the same seed gives the same view.
-        size: Side S of the square in pixels.
-        mean: Of each channel, in 0 to 1.
-        std: Of each channel, in 0 to 1.
-
-    Returns:
-        float32 (S, S, 3), normalised.
-
-    Reference:
-        facebookresearch/dino, eval_linear.py; torchvision, `RandomResizedCrop`
-        (8 to 100 % of the area, bilinear) and `RandomHorizontalFlip`.
-    """
-    seeds = tf.random.split(seed, 2)
-    rows, columns = tf.shape(image)[0], tf.shape(image)[1]
-    boxes = random_boxes(seeds[0], 1, rows, columns, SCALE, ASPECT)
-    top, left, height, width = tf.unstack(boxes[0])
-    crop = image[top : top + height, left : left + width]
-    view = tf.image.resize(crop, (size, size), "bilinear", antialias=True)
-    view = apply_if(tf.random.stateless_uniform((), seeds[1]) < 0.5, hflip, view)
-    return normalize(view, mean, std)
+from dino_tf.transforms.image import IMAGENET_MEAN, IMAGENET_STD, try_decode
+from dino_tf.transforms.random_crop import RandomCrop
 
 
 def view_dataset(
@@ -78,6 +43,7 @@ def view_dataset(
     """
     total, read = len(source), _reader(source, bad_images or BadImages())
     seed = tf.constant(seed, tf.int64)
+    crop = RandomCrop(size, mean=mean, std=std, kernel="bilinear")
 
     @tf.autograph.experimental.do_not_convert
     def order(epoch):
@@ -93,8 +59,11 @@ def view_dataset(
         image, readable = read(index)
         # The orders are drawn from (seed, epoch): views must begin elsewhere.
         key = tf.stack([seed, epochs + position])
-        image = crop_and_flip(image, key, size, mean, std)
-        return {"image": image, "index": index, "position": position}, readable
+        return {
+            "image": crop(image, key),
+            "index": index,
+            "position": position,
+        }, readable
 
     dataset = tf.data.Dataset.range(epochs).flat_map(order)
     dataset = dataset.map(view, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

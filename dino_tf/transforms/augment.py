@@ -1,138 +1,102 @@
-"""Colour and blur operations, and the random draws that choose them.
+"""Colour and blur operations in 8 bits, and the random draws that choose them.
 
-Every operation takes one picture (H, W, 3) with values 0..255 and a fixed
-parameter, and returns float32 clipped to 0..255. They follow Pillow, but do not
-round to 8 bits in between. Every `random_*` function takes a seed, an integer
-tensor of shape (2,): the same seed gives the same outcome.
+Every operation takes one picture uint8 (H, W, 3) and fixed parameters, and returns
+the same, clipped to 0..255 and rounded: Pillow's operations, whose results they come
+within one grey level of (two for the hue, as Pillow's own circle has 255 steps). Every
+function that draws takes a `numpy.random.Generator`.
 """
 
+import functools
 import math
-from functools import partial
 
+import cv2
 import numpy as np
-import tensorflow as tf
 
+# Photos are worked on side by side; threads inside one operation only get in the way.
+cv2.setNumThreads(0)
 # ITU-R 601, the weights of Pillow's conversion to "L".
-_GRAY_WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)
-_BLUR_BLOCK = 32
+_GRAY_WEIGHTS = np.array([0.299, 0.587, 0.114])
+_TRIES = 10  # boxes drawn before the central one is taken
 
 
-def _clip(image):
-    return tf.clip_by_value(image, 0.0, 255.0)
+def generator(seed):
+    """Random numbers that are a function of a pair of integers alone.
 
-
-def _mix_channels(image, matrix):
-    """Multiply the channels of (H, W, 3) by a (3, 3) matrix.
-
-    Eight pixels in a row make a product twice as fast as one by one.
+    Args:
+        seed: Two integers of 64 bits, such as (seed of the run, position).
     """
-    image = tf.cast(image, tf.float32)
-    pixels = image.shape[:2].num_elements()
-    together = 8 if pixels and pixels % 8 == 0 else 1
-    side = 3 * together
-    blocks = np.eye(together, dtype=np.float32)[:, None, :, None]
-    blocks = tf.reshape(blocks * tf.reshape(matrix, (1, 3, 1, 3)), (side, side))
-    mixed = tf.matmul(tf.reshape(image, (-1, side)), blocks)
-    return tf.ensure_shape(tf.reshape(mixed, tf.shape(image)), image.shape)
+    key = np.asarray(seed, np.int64).view(np.uint64)
+    return np.random.Generator(np.random.Philox(key=key))
 
 
 def brightness(image, factor):
     """Blend with black: 0 gives black, 1 the picture itself."""
-    return _clip(tf.cast(image, tf.float32) * factor)
+    return cv2.convertScaleAbs(image, alpha=factor)
 
 
 def contrast(image, factor):
     """Blend with the mean grey of the picture: 0 gives flat grey."""
-    image = tf.cast(image, tf.float32)
-    # One axis after the other is four times faster than both at once.
-    means = tf.reduce_mean(tf.reduce_mean(image, 0), 0)
-    mean = tf.reduce_sum(means * _GRAY_WEIGHTS)
-    return _clip(image * factor + mean * (1.0 - factor))
+    mean = float(np.dot(cv2.mean(image)[:3], _GRAY_WEIGHTS))
+    return cv2.addWeighted(image, factor, image, 0.0, mean * (1.0 - factor))
 
 
 def saturation(image, factor):
     """Blend each pixel with its own grey: 0 gives a grey picture."""
-    gray = np.repeat(_GRAY_WEIGHTS[:, None], 3, axis=1)
-    matrix = factor * np.eye(3, dtype=np.float32) + (1.0 - factor) * gray
-    return _clip(_mix_channels(image, matrix))
+    matrix = factor * np.eye(3) + (1.0 - factor) * _GRAY_WEIGHTS
+    return cv2.transform(image, matrix)
 
 
 def hue(image, shift):
-    """Turn the colour circle by `shift` of a full turn (-0.5..0.5)."""
-    image = tf.cast(image, tf.float32)
-    return _clip(tf.raw_ops.AdjustHue(images=image, delta=shift))
+    """Turn the colour circle by `shift` of a full turn (-0.5..0.5).
+
+    Reference:
+        torchvision, `adjust_hue` of a Pillow image: so many of 256 steps, cut off.
+    """
+    circle = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)
+    turned = circle[..., 0]
+    np.add(turned, np.uint8(int(shift * 255) % 256), out=turned)
+    return cv2.cvtColor(circle, cv2.COLOR_HSV2RGB_FULL)
 
 
 def grayscale(image):
     """Give each pixel its grey in all three channels."""
-    return _mix_channels(image, np.repeat(_GRAY_WEIGHTS[:, None], 3, axis=1))
+    return cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
 
 
 def solarize(image, threshold=128):
     """Invert the values at and above `threshold` (0..256)."""
-    image = tf.cast(image, tf.float32)
-    # Pillow compares whole numbers, so the border lies half a step lower.
-    border = tf.cast(threshold, tf.float32) - 0.5
-    return tf.where(image < border, image, 255.0 - image)
+    return cv2.LUT(image, _inverted_from(threshold))
 
 
-def hflip(image):
-    """Mirror left and right."""
-    return tf.reverse(image, (1,))
+@functools.cache
+def _inverted_from(threshold):
+    values = np.arange(256)
+    return np.where(values < threshold, values, 255 - values).astype(np.uint8)
 
 
-def gaussian_blur(image, sigma, radius):
+def gaussian_blur(image, sigma):
     """Blur with a Gaussian; pixels beyond the border repeat the border.
 
     Args:
-        image: (H, W, 3), 0..255, of known height and width.
-        sigma: Standard deviation in pixels (what Pillow calls the radius), above 0.
-        radius: Taps on each side of the centre; 3 times the largest sigma is ample.
+        image: uint8 or float32 (H, W, 3), 0..255.
+        sigma: Standard deviation in pixels (what Pillow calls the radius), above 0;
+            the Gaussian ends at three of them.
 
     Returns:
-        float32 (H, W, 3), 0..255.
+        Array like `image`.
     """
-    image = tf.cast(image, tf.float32)
-    taps = np.arange(_BLUR_BLOCK + 2 * radius)[None]
-    offset = (taps - np.arange(_BLUR_BLOCK)[:, None] - radius).astype(np.float32)
-    weights = tf.exp(-(offset**2) / (2.0 * sigma * sigma)) * (abs(offset) <= radius)
-    weights /= tf.reduce_sum(weights, axis=1, keepdims=True)
-    turned = tf.transpose(_blur_rows(image, weights, radius), (1, 0, 2))
-    return tf.transpose(_blur_rows(turned, weights, radius), (1, 0, 2))
-
-
-def _blur_rows(image, weights, radius):
-    """Filter axis 0 as matrix products of short blocks of rows.
-
-    A banded matrix of the whole side would be five times the work at 224 pixels.
-    """
-    rows, columns, channels = image.shape
-    blocks = -(-rows // _BLUR_BLOCK)
-    first = np.arange(blocks)[:, None] * _BLUR_BLOCK - radius
-    taken = np.clip(first + np.arange(_BLUR_BLOCK + 2 * radius), 0, rows - 1)
-    lines = tf.gather(tf.reshape(image, (rows, columns * channels)), taken)
-    weights = tf.broadcast_to(weights, (blocks, *weights.shape))
-    blurred = tf.reshape(tf.matmul(weights, lines), (-1, columns, channels))
-    return blurred[:rows]
-
-
-def _uniform(seed, shape=(), low=0.0, high=1.0):
-    return tf.random.stateless_uniform(shape, seed, low, high)
-
-
-def apply_if(drawn, operation, image):
-    """Apply `operation(image)` where a draw says so; otherwise it costs nothing."""
-    return tf.cond(drawn, lambda: operation(image), lambda: image)
+    taps = cv2.getGaussianKernel(2 * math.ceil(3 * sigma) + 1, sigma, cv2.CV_32F)
+    return cv2.sepFilter2D(image, -1, taps, taps, borderType=cv2.BORDER_REPLICATE)
 
 
 _JITTER = (brightness, contrast, saturation, hue)
 
 
-def draw_jitter(seed, count, brightness, contrast, saturation, hue):
+def draw_jitter(rng, count, brightness, contrast, saturation, hue):
     """Draw `count` colour jitters.
 
     Args:
-        seed: Integer tensor (2,).
+        rng: `numpy.random.Generator`.
         count: Number of jitters.
         brightness: Largest deviation of the factor from 1 (0.4: 0.6 to 1.4).
         contrast: As brightness.
@@ -140,36 +104,35 @@ def draw_jitter(seed, count, brightness, contrast, saturation, hue):
         hue: Largest turn of the colour circle, 0..0.5.
 
     Returns:
-        Tuple (parameters (count, 4) float32, order (count, 4) int32): a factor for
+        Tuple (parameters float64 (count, 4), order int64 (count, 4)): a factor for
         brightness, contrast and saturation and a turn of the hue; and the order in
         which these four are applied.
 
     Reference:
         torchvision, `transforms.ColorJitter`.
     """
-    draws = _uniform(seed, (2, count, 4))
-    spread = np.array([brightness, contrast, saturation], np.float32)
-    low = np.array([*np.maximum(0, 1 - spread), -hue], np.float32)
-    high = np.array([*(1 + spread), hue], np.float32)
-    return low + draws[0] * (high - low), tf.argsort(draws[1])
+    spread = np.array([brightness, contrast, saturation])
+    low = np.array([*np.maximum(0.0, 1.0 - spread), -hue])
+    high = np.array([*(1.0 + spread), hue])
+    draws = rng.random((2, count, 4))
+    return low + draws[0] * (high - low), np.argsort(draws[1], axis=1)
 
 
 def color_jitter(image, parameters, order):
-    """Apply one jitter of `draw_jitter` to (H, W, 3), 0..255; returns the same."""
-    choices = list(zip(_JITTER, tf.unstack(parameters), strict=True))
-    for which in tf.unstack(order):
-        image = tf.switch_case(which, [partial(f, image, p) for f, p in choices])
+    """Apply one jitter of `draw_jitter` (a row of each) to uint8 (H, W, 3)."""
+    for which in order:
+        image = _JITTER[which](image, parameters[which])
     return image
 
 
-def random_boxes(seed, count, height, width, scale, aspect):
+def random_boxes(rng, count, height, width, scale, aspect):
     """Draw the boxes of `count` random resized crops of one picture.
 
     Ten boxes are drawn for each and the first that lies inside the picture is taken;
     if none does, the largest central box whose shape is allowed.
 
     Args:
-        seed: Integer tensor (2,).
+        rng: `numpy.random.Generator`.
         count: Number of boxes.
         height: Height of the picture in pixels.
         width: Width of the picture in pixels.
@@ -177,29 +140,27 @@ def random_boxes(seed, count, height, width, scale, aspect):
         aspect: Smallest and largest width over height, even on a log scale.
 
     Returns:
-        int32 (count, 4): top, left, height, width in pixels.
+        int64 (count, 4): top, left, height, width in pixels.
 
     Reference:
         torchvision, `transforms.RandomResizedCrop.get_params`.
     """
-    rows, columns = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
-    draws = _uniform(seed, (4, count, 10))
-    area = rows * columns * (scale[0] + draws[0] * (scale[1] - scale[0]))
+    draws = rng.random((4, count, _TRIES))
+    area = height * width * (scale[0] + draws[0] * (scale[1] - scale[0]))
     low, high = math.log(aspect[0]), math.log(aspect[1])
-    shape = tf.exp(low + draws[1] * (high - low))
-    wide, tall = tf.round(tf.sqrt(area * shape)), tf.round(tf.sqrt(area / shape))
-    fits = (wide >= 1) & (wide <= columns) & (tall >= 1) & (tall <= rows)
-    first = tf.argmax(fits, axis=1)
-    wide, tall = (tf.gather(sides, first, batch_dims=1) for sides in (wide, tall))
-    top = tf.floor(draws[2, :, 0] * (rows - tall + 1))
-    left = tf.floor(draws[3, :, 0] * (columns - wide + 1))
-    drawn = tf.stack([top, left, tall, wide], axis=1)
-    central = _central_box(rows, columns, aspect)
-    some_fits = tf.reduce_any(fits, axis=1, keepdims=True)
-    return tf.cast(tf.where(some_fits, drawn, central), tf.int32)
+    shape = np.exp(low + draws[1] * (high - low))
+    wide, tall = np.rint(np.sqrt(area * shape)), np.rint(np.sqrt(area / shape))
+    fits = (wide >= 1) & (wide <= width) & (tall >= 1) & (tall <= height)
+    chosen = np.arange(count), fits.argmax(axis=1)
+    wide, tall = wide[chosen], tall[chosen]
+    top = np.floor(draws[2, :, 0] * (height - tall + 1))
+    left = np.floor(draws[3, :, 0] * (width - wide + 1))
+    boxes = np.stack([top, left, tall, wide], axis=1).astype(np.int64)
+    boxes[~fits[chosen]] = _central_box(height, width, aspect)
+    return boxes
 
 
-def _central_box(rows, columns, aspect):
-    wide = tf.minimum(columns, tf.round(rows * aspect[1]))
-    tall = tf.minimum(rows, tf.round(columns / aspect[0]))
-    return tf.stack([(rows - tall) // 2, (columns - wide) // 2, tall, wide])
+def _central_box(height, width, aspect):
+    wide = min(width, round(height * aspect[1]))
+    tall = min(height, round(width / aspect[0]))
+    return (height - tall) // 2, (width - wide) // 2, tall, wide

@@ -11,9 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from ..errors import UserError
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from .pixels import IMAGENET_MEAN, IMAGENET_STD
 
 
 def decode(data):
@@ -96,13 +94,11 @@ def _to_rgb(image):
     return image[..., :3]
 
 
-def to_planes(image):
-    """Put the channels first: (H, W, C) to (C, H, W), as `resize_planes` needs."""
-    return tf.transpose(image, (2, 0, 1))
-
-
 def resize(image, size):
     """Resize with an antialiased bicubic filter and clip to 0..255.
+
+    Each direction is filtered with whole rows lying next to each other in memory,
+    which is twice as fast as `tf.image.resize` and bit for bit the same.
 
     Args:
         image: (H, W, C) of any number type, 0..255.
@@ -114,38 +110,8 @@ def resize(image, size):
     Reference:
         Pillow, `Image.resize` with `BICUBIC`.
     """
-    return resize_planes(to_planes(image), size)
-
-
-def crop_and_resize(image, box, size):
-    """Cut a box out and resize it; pixels outside the box have no influence.
-
-    Args:
-        image: (H, W, C), 0..255.
-        box: (top, left, height, width) in pixels.
-        size: Height and width wanted.
-
-    Returns:
-        float32 (height, width, C), 0..255.
-    """
-    top, left, height, width = box
-    return resize(image[top : top + height, left : left + width], size)
-
-
-def resize_planes(planes, size):
-    """`resize` for channels-first pixels, twice as fast as `tf.image.resize`.
-
-    Each direction is filtered with whole rows lying next to each other in memory;
-    the result is bit for bit that of `tf.image.resize`.
-
-    Args:
-        planes: (C, H, W), 0..255.
-        size: Height and width wanted.
-
-    Returns:
-        float32 (height, width, C), 0..255.
-    """
     height, width = size
+    planes = tf.transpose(image, (2, 0, 1))
     channels, rows, columns = tf.unstack(tf.shape(planes))
     pixels = tf.reshape(planes, (channels, rows, 1, columns))
     pixels = tf.transpose(_filter_rows(pixels, rows, height), (0, 3, 2, 1))

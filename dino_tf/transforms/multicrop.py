@@ -8,17 +8,19 @@ batches and what `DINO.train_step` reads.
 - the first global view is the one drawn with the first blur and solarise odds;
 - V may be 0: "local" is then (0, s, s, 3), never absent.
 
-Any callable (image, seed) that returns this may stand in for `MultiCrop`.
+Any callable (image, seed) that returns this may stand in for `MultiCrop`. One that
+also has its methods `draw`, `finish` and `reduction` is called by the pipeline in two
+halves, so that views wait and are put together in 8 bits.
 """
 
 import math
 
-import tensorflow as tf
+import numpy as np
 
 from ..errors import UserError
 from . import augment
-from .augment import apply_if
-from .image import IMAGENET_MEAN, IMAGENET_STD, normalize, resize_planes, to_planes
+from .pixels import IMAGENET_MEAN, IMAGENET_STD, normalize_array
+from .resample import Resampler
 
 
 class MultiCrop:
@@ -103,8 +105,6 @@ class MultiCrop:
         self.std = tuple(std)
         _validate(self)
 
-    # Nothing here is for AutoGraph, whose reading of the source takes a second.
-    @tf.autograph.experimental.do_not_convert
     def __call__(self, image, seed):
         """Draw the views of one photo.
 
@@ -115,70 +115,132 @@ class MultiCrop:
         Returns:
             `{"global": (2, S, S, 3), "local": (V, s, s, 3)}`, float32, normalised.
         """
-        planes = to_planes(image)
-        seeds = tf.random.split(seed, 2)
-        large, small = self._odds()
-        return {
-            "global": self._views(
-                planes, seeds[0], large, self.global_size, self.global_scale
-            ),
-            "local": self._views(
-                planes, seeds[1], small, self.local_size, self.local_scale
-            ),
+        # Not above: processes that only draw start in a tenth of the time without it.
+        import tensorflow as tf
+
+        pixels = tf.numpy_function(
+            lambda *given: tuple(self.draw(*given).values()),
+            [image, seed],
+            (tf.uint8, tf.uint8),
+            stateful=False,
+        )
+        return self.finish(self.with_shapes(pixels))
+
+    def draw(self, image, seed):
+        """Draw the views of one photo in 8 bits, not normalised; NumPy alone.
+
+        Args:
+            image: uint8 array (H, W, 3).
+            seed: Two integers; the same ones give the same views.
+
+        Returns:
+            `{"global": (2, S, S, 3), "local": (V, s, s, 3)}`, uint8 arrays.
+        """
+        rng = augment.generator(seed)
+        height, width = image.shape[:2]
+        boxes = [
+            box
+            for count, scale in (
+                (2, self.global_scale),
+                (self.num_local, self.local_scale),
+            )
+            for box in augment.random_boxes(
+                rng, count, height, width, scale, self.aspect
+            ).tolist()
+        ]
+        count = len(boxes)
+        chosen = (rng.random((count, 5)) < self._odds()).tolist()
+        parameters, order = augment.draw_jitter(
+            rng, count, self.brightness, self.contrast, self.saturation, self.hue
+        )
+        sigmas = rng.uniform(*self.blur_sigma, count).tolist()
+        jitters = zip(parameters.tolist(), order.tolist(), strict=True)
+        sizes = [self.global_size] * 2 + [self.local_size] * self.num_local
+        crops = Resampler(image, boxes, sizes)
+        views = [
+            self._view(crops.crop(i, chosen[i][0]), chosen[i], jitter, sigmas[i])
+            for i, jitter in enumerate(jitters)
+        ]
+        small = np.array(views[2:], np.uint8).reshape(self.shapes()["local"])
+        return {"global": np.stack(views[:2]), "local": small}
+
+    def shapes(self):
+        """Shapes of what `draw` gives, by name."""
+        counts = {
+            "global": (2, self.global_size),
+            "local": (self.num_local, self.local_size),
         }
+        return {name: (count, s, s, 3) for name, (count, s) in counts.items()}
+
+    def with_shapes(self, pixels):
+        """The dictionary of views, their shapes known, of a pair of tensors."""
+        import tensorflow as tf
+
+        named = zip(self.shapes().items(), pixels, strict=True)
+        return {name: tf.ensure_shape(views, shape) for (name, shape), views in named}
+
+    def finish(self, views):
+        """Normalise what `draw` gave, or a batch of it.
+
+        Args:
+            views: Dictionary of uint8 tensors (..., S, S, 3).
+
+        Returns:
+            The same in float32, normalised.
+        """
+        import tensorflow as tf
+
+        def normalized(pixels):
+            result = tf.numpy_function(
+                lambda array: normalize_array(array, self.mean, self.std),
+                [pixels],
+                tf.float32,
+                stateful=False,
+            )
+            return tf.ensure_shape(result, pixels.shape)
+
+        return {name: normalized(pixels) for name, pixels in views.items()}
+
+    def reduction(self, height, width, margin):
+        """By how much a photo may be made smaller before views are drawn of it.
+
+        Args:
+            height: Of the photo, in pixels.
+            width: Of the photo, in pixels.
+            margin: Every crop shall keep so many times the pixels a side of its view.
+
+        Returns:
+            1, 2, 4 or 8.
+        """
+        least = min(self.aspect[0], 1 / self.aspect[1])
+        ratios = [8, 4, 2]
+        kinds = [(self.global_size, self.global_scale[0])]
+        if self.num_local:
+            kinds.append((self.local_size, self.local_scale[0]))
+        for size, share in kinds:
+            side = min(math.sqrt(share * height * width * least), height, width)
+            ratios = [ratio for ratio in ratios if side / ratio >= margin * size]
+        return ratios[0] if ratios else 1
 
     def _odds(self):
         """Probabilities of flip, jitter, grey, blur and solarise, a row per view."""
         base = [self.flip, self.jitter, self.grayscale]
         large = zip(self.global_blur, self.solarize, strict=True)
         small = [base + [self.local_blur, 0.0]] * self.num_local
-        return [base + [blur, invert] for blur, invert in large], small
+        return [base + [blur, invert] for blur, invert in large] + small
 
-    def _views(self, planes, seed, odds, size, scale):
-        if not odds:
-            return tf.zeros((0, size, size, 3))
-        count, seeds = len(odds), tf.random.split(seed, 4)
-        rows, columns = tf.shape(planes)[1], tf.shape(planes)[2]
-        # All draws of all views at once: small operations cost more than their work.
-        drawn = (
-            augment.random_boxes(seeds[0], count, rows, columns, scale, self.aspect),
-            tf.random.stateless_uniform((count, len(odds[0])), seeds[1]) < odds,
-            augment.draw_jitter(
-                seeds[2],
-                count,
-                self.brightness,
-                self.contrast,
-                self.saturation,
-                self.hue,
-            ),
-            tf.random.stateless_uniform((count,), seeds[3], *self.blur_sigma),
-        )
-        # One loop instead of a graph per view: tracing stays short.
-        return tf.map_fn(
-            lambda draws: self._view(planes, size, *draws),
-            drawn,
-            parallel_iterations=1,
-            fn_output_signature=tf.TensorSpec((size, size, 3), tf.float32),
-        )
-
-    def _view(self, planes, size, box, chosen, jitter_draws, sigma):
-        """Make one view; `chosen` (5,) says which operations it gets."""
-        flip, jitter, gray, blur, solarize = tf.unstack(chosen)
-        top, left, height, width = tf.unstack(box)
-        crop = planes[:, top : top + height, left : left + width]
-        view = resize_planes(crop, (size, size))
-        view = apply_if(flip, augment.hflip, view)
-        view = apply_if(jitter, lambda v: augment.color_jitter(v, *jitter_draws), view)
-        view = apply_if(gray, augment.grayscale, view)
-        view = apply_if(blur, lambda v: self._blur(v, sigma), view)
-        view = apply_if(solarize, self._solarize, view)
-        return normalize(view, self.mean, self.std)
-
-    def _blur(self, image, sigma):
-        return augment.gaussian_blur(image, sigma, math.ceil(3 * self.blur_sigma[1]))
-
-    def _solarize(self, image):
-        return augment.solarize(image, self.solarize_threshold)
+    def _view(self, view, chosen, jitter_draws, sigma):
+        """Change the colours of one crop; `chosen` says by which operations."""
+        _, jitter, gray, blur, solarize = chosen
+        if jitter:
+            view = augment.color_jitter(view, *jitter_draws)
+        if gray:
+            view = augment.grayscale(view)
+        if blur:
+            view = augment.gaussian_blur(view, sigma)
+        if solarize:
+            view = augment.solarize(view, self.solarize_threshold)
+        return view
 
 
 def _validate(views):

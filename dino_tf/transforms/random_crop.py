@@ -4,8 +4,8 @@ import tensorflow as tf
 
 from ..errors import UserError
 from . import augment
-from .augment import apply_if
-from .image import IMAGENET_MEAN, IMAGENET_STD, normalize, resize_planes, to_planes
+from .image import IMAGENET_MEAN, IMAGENET_STD, normalize
+from .resample import Resampler
 
 
 class RandomCrop:
@@ -20,6 +20,7 @@ class RandomCrop:
             factor; 0 leaves the colours.
         mean: Mean of each channel in 0..1, subtracted.
         std: Deviation of each channel in 0..1, divided by.
+        kernel: "bicubic" or "bilinear", the curve of the resize.
 
     Raises:
         UserError: An argument is outside its range.
@@ -37,6 +38,7 @@ class RandomCrop:
         jitter=0.0,
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
+        kernel="bicubic",
     ):
         for name, pair, most in (("scale", scale, 1.0), ("aspect", aspect, None)):
             if not 0 < pair[0] <= pair[1] or (most and pair[1] > most):
@@ -48,7 +50,7 @@ class RandomCrop:
             )
         self.size, self.scale, self.aspect = size, tuple(scale), tuple(aspect)
         self.flip, self.jitter = flip, jitter
-        self.mean, self.std = tuple(mean), tuple(std)
+        self.mean, self.std, self.kernel = tuple(mean), tuple(std), kernel
 
     @tf.autograph.experimental.do_not_convert
     def __call__(self, image, seed):
@@ -61,18 +63,19 @@ class RandomCrop:
         Returns:
             float32 (S, S, 3), normalised.
         """
-        planes, seeds = to_planes(image), tf.random.split(seed, 3)
-        rows, columns = tf.shape(planes)[1], tf.shape(planes)[2]
-        boxes = augment.random_boxes(
-            seeds[0], 1, rows, columns, self.scale, self.aspect
-        )
-        top, left, height, width = tf.unstack(boxes[0])
-        crop = planes[:, top : top + height, left : left + width]
-        view = resize_planes(crop, (self.size, self.size))
-        flipped = tf.random.stateless_uniform((), seeds[1]) < self.flip
-        view = apply_if(flipped, augment.hflip, view)
+        view = tf.numpy_function(self.draw, [image, seed], tf.uint8, stateful=False)
+        view = tf.ensure_shape(view, (self.size, self.size, 3))
+        return normalize(view, self.mean, self.std)
+
+    def draw(self, image, seed):
+        """The view as uint8 array (S, S, 3), not normalised; NumPy alone."""
+        rng = augment.generator(seed)
+        box = augment.random_boxes(rng, 1, *image.shape[:2], self.scale, self.aspect)[0]
+        flipped = rng.random() < self.flip
+        view = Resampler(image, [box], [self.size], self.kernel).crop(0, flipped)
         if self.jitter:
             strength = (self.jitter,) * 3
-            drawn = augment.draw_jitter(seeds[2], 1, *strength, hue=0.0)
-            view = augment.color_jitter(view, *(draws[0] for draws in drawn))
-        return normalize(view, self.mean, self.std)
+            (parameters,), (order,) = augment.draw_jitter(rng, 1, *strength, hue=0.0)
+            # Without a turn the colour circle would only round.
+            view = augment.color_jitter(view, parameters, [i for i in order if i < 3])
+        return view

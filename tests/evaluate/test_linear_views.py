@@ -2,19 +2,11 @@
 
 import keras
 import numpy as np
-import pytest
-import tensorflow as tf
-from PIL import Image
 
 from dino_tf.datasets.arrays import ArraySource
-from dino_tf.evaluate.linear_views import (
-    crop_and_flip,
-    view_dataset,
-    view_features,
-)
+from dino_tf.evaluate.linear_views import view_dataset, view_features
 from dino_tf.evaluate.subject import Subject
 from dino_tf.pipeline import BadImages
-from dino_tf.transforms.augment import random_boxes
 
 
 class Mean(keras.layers.Layer):
@@ -41,31 +33,6 @@ def stream(seed=0, count=7, batch=3, epochs=2, at_once=4, kind=ArraySource, bad=
     source = photos(count, kind)
     found = view_features(subject, source, 8, "cls", epochs, batch, seed, bad)
     return [(e, x, list(map(int, places))) for e, x, places in found]
-
-
-@pytest.mark.parametrize("number", range(3))
-def test_a_view_is_pillows_bilinear_crop(number):
-    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3)).astype(np.uint8)
-    key = tf.constant([3, number], tf.int64)
-    box = random_boxes(
-        tf.random.split(key, 2)[0], 1, 40, 60, (0.08, 1.0), (3 / 4, 4 / 3)
-    )
-    top, left, height, width = box[0].numpy()
-    whole = Image.fromarray(image)
-    whole = whole.crop((left, top, left + width, top + height))
-    expected = np.asarray(whole.resize((16, 16), Image.Resampling.BILINEAR), float)
-    view = 255 * crop_and_flip(image, key, 16, (0, 0, 0), (1, 1, 1)).numpy()
-    apart = [np.abs(view - e).max() for e in (expected, expected[:, ::-1])]
-    assert min(apart) < 1.01 < max(apart)
-
-
-def test_half_of_the_views_are_mirrored():
-    ramp = np.tile(np.arange(0, 240, 4, dtype=np.uint8)[None, :, None], (60, 1, 3))
-    rises = []
-    for i in range(60):
-        view = crop_and_flip(ramp, tf.constant([0, i], tf.int64), 4).numpy()
-        rises.append(view[0, -1, 0] > view[0, 0, 0])
-    assert 18 <= sum(rises) <= 42
 
 
 def test_every_epoch_has_every_photo_once_in_a_new_order():

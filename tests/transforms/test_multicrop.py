@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -153,3 +154,40 @@ def test_arguments_are_checked(arguments, told):
     with pytest.raises(UserError, match=told) as caught:
         MultiCrop(**arguments)
     assert "\n" not in str(caught.value)
+
+
+def test_drawn_and_finished_views_are_the_called_ones(photo):
+    crop = MultiCrop(**SMALL)
+    drawn, called = crop.draw(photo, (3, 4)), crop(photo, [3, 4])
+    finished = crop.finish({name: tf.constant(v) for name, v in drawn.items()})
+    for name, shape in crop.shapes().items():
+        assert drawn[name].dtype == np.uint8 and drawn[name].shape == shape
+        np.testing.assert_array_equal(finished[name], called[name])
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "margin", "ratio"),
+    [
+        # The smallest local crop has sqrt(0.05 * 3/4 * area) pixels a side: 107.
+        (480, 640, 1.0, 1),
+        # 670 pixels for 96, and 1,897 for the 224 of a global one.
+        (3000, 4000, 2.0, 2),
+        (3000, 4000, 1.5, 4),
+        (3000, 4000, 0.8, 8),
+        # No crop is wider than the photo.
+        (250, 48_000, 2.0, 1),
+    ],
+)
+def test_reduction_leaves_every_crop_its_pixels(height, width, margin, ratio):
+    assert MultiCrop().reduction(height, width, margin) == ratio
+
+
+def test_views_of_a_reduced_photo_show_the_same():
+    waves = np.sin(np.mgrid[0:240, 0:320].sum(0) / 90.0)[..., None]
+    large = np.uint8(127 + 100 * waves + [0, 10, 20])
+    small = cv2.resize(large, (160, 120), interpolation=cv2.INTER_AREA)
+    crop = MultiCrop(**SMALL, **STILL)
+    for k in range(5):
+        for name, views in crop.draw(large, (0, k)).items():
+            other = crop.draw(small, (0, k))[name]
+            assert np.abs(views.astype(int) - other).mean() < 3

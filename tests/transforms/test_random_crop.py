@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from dino_tf.errors import UserError
+from dino_tf.transforms.augment import generator, random_boxes
 from dino_tf.transforms.image import normalize
 from dino_tf.transforms.random_crop import RandomCrop
 
@@ -21,6 +23,23 @@ def test_whole_square_photo_without_chance():
     np.testing.assert_allclose(plain, normalize(photo), atol=1e-5)
     flipped = view(photo=photo, scale=(1.0, 1.0), aspect=(1.0, 1.0), flip=1.0)
     np.testing.assert_allclose(flipped, normalize(photo[:, ::-1]), atol=1e-5)
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_bilinear_view_is_pillows(number):
+    box = random_boxes(generator((3, number)), 1, 20, 30, (0.08, 1.0), (3 / 4, 4 / 3))
+    top, left, height, width = box[0].tolist()
+    whole = Image.fromarray(PHOTO).crop((left, top, left + width, top + height))
+    expected = np.asarray(whole.resize((16, 16), Image.Resampling.BILINEAR), int)
+    seen = RandomCrop(16, kernel="bilinear").draw(PHOTO, (3, number)).astype(int)
+    apart = [np.abs(seen - e).max() for e in (expected, expected[:, ::-1])]
+    assert min(apart) <= 1 < max(apart)
+
+
+def test_half_of_the_views_are_mirrored():
+    ramp = np.tile(np.arange(0, 240, 4, dtype=np.uint8)[None, :, None], (60, 1, 3))
+    seen = [RandomCrop(4).draw(ramp, (0, i)) for i in range(60)]
+    assert 18 <= sum(v[0, -1, 0] > v[0, 0, 0] for v in seen) <= 42
 
 
 def test_views_follow_the_seed():

@@ -1,0 +1,199 @@
+"""How many photos a second one processor core turns into training views.
+
+    python benchmarks/views.py
+    python benchmarks/views.py --published dino --torch-python PYTHON
+    python benchmarks/views.py --photo 4000x3000 --photos 16 --published dino ...
+    python benchmarks/views.py --folder photos --stages --out views.json
+
+From JPEG files to batches of normalised views: ours by `make_dataset` with one worker,
+the published one by `DataAugmentationDINO` (torchvision on Pillow) in a `DataLoader`
+without further processes. Each side has the same core to itself while the other waits;
+seconds of the processor count all threads of a side. Without --folder photos are
+generated: noise with the spectrum of photos, saved at quality 90 (4:2:0).
+"""
+
+import argparse
+import json
+import pathlib
+import statistics
+import sys
+import tempfile
+
+import numpy as np
+from PIL import Image
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent), str(HERE)]
+
+import turns  # noqa: E402  (found by the line above)
+
+
+def arguments():
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", help="photos to read; else they are generated")
+    parser.add_argument("--photo", default="640x480", help="width x height, pixels")
+    parser.add_argument("--photos", type=int, default=128, help="photos in a run")
+    parser.add_argument("--runs", type=int, default=2, help="runs in a turn")
+    parser.add_argument("--global-size", type=int, default=224)
+    parser.add_argument("--local-size", type=int, default=96)
+    parser.add_argument("--num-local", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--workers", type=int, default=1, help="ours: threads, cores")
+    parser.add_argument("--processes", type=int, default=0, help="ours: pipeline's")
+    parser.add_argument(
+        "--margin", type=float, default=None, help="ours: pipeline.decode_margin"
+    )
+    parser.add_argument(
+        "--cache", default="none", choices=("none", "memory", "disk"), help="ours"
+    )
+    parser.add_argument("--stages", action="store_true", help="ours: parts of the time")
+    turns.add_peer(parser)
+    return parser.parse_args()
+
+
+def write_photos(folder, count, width, height, kinds=16):
+    """Writes `count` JPEG files, of `kinds` different photos."""
+    for number in range(min(count, kinds)):
+        file = folder / f"{number:06d}.jpg"
+        pixels = generated_photo(np.random.default_rng(number), width, height)
+        Image.fromarray(pixels).save(file, "JPEG", quality=90)
+        for copy in range(number + kinds, count, kinds):
+            (folder / f"{copy:06d}.jpg").write_bytes(file.read_bytes())
+
+
+def generated_photo(rng, width, height, falloff=1.15):
+    """uint8 (height, width, 3) whose spectrum falls off as that of photos does.
+
+    At 640 x 480 the file has about 155 kB, the mean of 128 photos of COCO of that size.
+    """
+    rows = np.fft.fftfreq(height)[:, None] * height
+    columns = np.fft.rfftfreq(width) * width
+    strength = np.maximum(np.hypot(rows, columns), 1.0) ** -falloff
+    planes = []
+    for _ in range(3):
+        waves = rng.normal(size=strength.shape) + 1j * rng.normal(size=strength.shape)
+        plane = np.fft.irfft2(waves * strength, s=(height, width))
+        planes.append(plane / plane.std())
+    shared, *others = planes
+    planes = [shared, *(0.85 * shared + 0.5 * plane for plane in others)]
+    return np.clip(120 + 50 * np.stack(planes, -1), 0, 255).astype(np.uint8)
+
+
+def measure(given):
+    """Runs the sides in turns; a dictionary of all figures."""
+    with tempfile.TemporaryDirectory() as temporary:
+        logs = pathlib.Path(temporary)
+        folder = logs / "photos"
+        if given.folder:
+            folder = pathlib.Path(given.folder)
+        else:
+            folder.mkdir()
+            sides = [int(side) for side in given.photo.split("x")]
+            write_photos(folder, given.photos, *sides)
+        keys = "photos global_size local_size num_local batch workers processes"
+        keys += " margin cache"
+        work = {key: getattr(given, key) for key in keys.split()}
+        work |= {"folder": str(folder), "stages": given.stages}
+        work["cache_folder"] = str(logs / "cache")
+        sides = [
+            turns.Side(
+                "ours",
+                turns.ours("views_ours.py", json.dumps(work)),
+                logs / "ours.log",
+            )
+        ]
+        if given.published:
+            command = [given.torch_python, HERE / "views_published.py", given.published]
+            sides.append(
+                turns.Side(
+                    "published", [*command, json.dumps(work)], logs / "published.log"
+                )
+            )
+        try:
+            return summary(work, *take_turns(sides, given.turns, given.runs))
+        finally:
+            for side in sides:
+                side.close()
+
+
+def take_turns(sides, count, runs):
+    """Answers of each side to all requests, and to the last, for the memory."""
+    answers = {side.name: [] for side in sides}
+    for side in sides:
+        side.ask(do="run", count=1)
+        side.ask(do="forget_peak")
+    for _ in range(count):
+        for side in sides:
+            answers[side.name].append(side.ask(do="run", count=runs))
+    return answers, {side.name: side.ask(do="memory") for side in sides}
+
+
+def summary(work, answers, memory):
+    """Rates, seconds of the processor and memory of each side; the ratios."""
+    sides = {}
+    for name, runs in answers.items():
+        photos = runs[0]["results"][0]["photos"]
+        seconds = [s for run in runs for s in run["seconds"]]
+        used = [s for run in runs for s in run["processor_seconds"]]
+        sides[name] = {
+            "photos_per_second": photos / statistics.median(seconds),
+            "processor_ms_per_photo": 1000 * statistics.median(used) / photos,
+            "seconds": [round(s, 4) for s in seconds],
+            "mean_of_views": runs[0]["results"][0]["mean"],
+            "deviation_of_views": runs[0]["results"][0]["deviation"],
+            **memory[name],
+        }
+        stages = [run["results"][-1].get("stages") for run in runs]
+        if stages[0]:
+            sides[name]["stages_ms_per_photo"] = {
+                stage: 1000 * statistics.median(s[stage] for s in stages) / photos
+                for stage in stages[0]
+            }
+    result = {"work": work, "machine": turns.machine(), "sides": sides}
+    if len(sides) == 2:
+        rates = [side["photos_per_second"] for side in sides.values()]
+        used = [side["processor_ms_per_photo"] for side in sides.values()]
+        result["ours_over_published"] = rates[0] / rates[1]
+        result["processor_seconds_published_over_ours"] = used[1] / used[0]
+    return result
+
+
+def tell(result):
+    """Prints a result as a table."""
+    lines = {
+        "photos per second": "{photos_per_second:.1f}",
+        "processor, ms a photo": "{processor_ms_per_photo:.2f}",
+        "peak memory, MiB": "{peak_mb}",
+        "mean of the views": "{mean_of_views:.3f}",
+        "their deviation": "{deviation_of_views:.3f}",
+    }
+    rows = [("", *result["sides"])]
+    for name, text in lines.items():
+        cells = [text.format(**side) for side in result["sides"].values()]
+        rows.append((name, *cells))
+    print(turns.table(rows))
+    if "ours_over_published" in result:
+        print(f"ours over published: {result['ours_over_published']:.2f}")
+        ratio = result["processor_seconds_published_over_ours"]
+        print(f"by seconds of the processor: {ratio:.2f}")
+    stages = result["sides"]["ours"].get("stages_ms_per_photo", {})
+    if stages:
+        total = result["sides"]["ours"]["processor_ms_per_photo"]
+        print("where ours spends them, ms a photo:")
+        cells = [
+            (stage, f"{ms:.2f}", f"{ms / total:.0%}") for stage, ms in stages.items()
+        ]
+        print(turns.table(cells))
+
+
+def main():
+    """Measures, prints and writes."""
+    given = arguments()
+    result = measure(given)
+    tell(result)
+    turns.write(result, given.out)
+
+
+if __name__ == "__main__":
+    main()
