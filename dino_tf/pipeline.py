@@ -61,9 +61,8 @@ def make_dataset(
 ):
     """Build the stream of batches of views that `DINO.fit` takes.
 
-    A photo that cannot be read is noted in `bad_images` and its place is taken by
-    the next readable photo of the source: every batch is full, and k batches are
-    always k * B positions, so that `start_position` is exact.
+    A photo that cannot be read is noted in `bad_images`, and the next readable one
+    takes its place: every batch is full, and `start_position` is exact.
 
     Args:
         source: Has `len(source)`, `source.id(i)` and `source.image_bytes(i)`.
@@ -74,24 +73,22 @@ def make_dataset(
         repeat: Go on without end instead of one epoch.
         workers: Threads that read and augment; None lets tf.data decide.
         bad_images: `BadImages` that collects unreadable photos; None makes one.
-        start_position: Number of samples to pass over, without reading them:
-            batches already seen times `batch_size`.
+        start_position: Samples to pass over: batches seen times `batch_size`.
         part: (i, n): the i-th of n equal parts of each batch alone, without reading
             the others; for `multi_worker.share_batches`.
         decode_margin: See `MultiCrop.reduction`; None decodes in full.
         cache: `MemoryCache` or `DiskCache` of decoded photos, or None.
-        processes: Processes that decode and draw for a `MultiCrop`, in the place of
-            `workers` threads; 0: none. Neither they nor a cache change the data.
+        processes: Processes that draw for a `MultiCrop`, in the place of `workers`
+            threads; 0: none. Neither they nor a cache change the data.
 
     Returns:
         `tf.data.Dataset` of `{"global": (B, 2, S, S, 3), "local": (B, V, s, s, 3)}`,
-        float32, without a last partial batch. It is endless with `repeat`, so `fit`
-        needs `steps_per_epoch`.
+        float32, whole batches; endless with `repeat`: `fit` needs `steps_per_epoch`.
 
     Raises:
         UserError: The batch is larger than the source, no multiple of the parts, or
-            a number is negative. While iterating, TensorFlow reports it as
-            `InvalidArgumentError` when no photo can be read at all.
+            a number is negative; while iterating, as `InvalidArgumentError`, when no
+            photo can be read at all.
     """
     _check_stream(source, views, batch_size, workers, start_position, decode_margin)
     order = _order(len(source), seed, shuffle, repeat, start_position)
