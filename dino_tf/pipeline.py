@@ -92,9 +92,8 @@ def make_dataset(
     """
     _check_stream(source, views, batch_size, workers, start_position, decode_margin)
     order = _order(len(source), seed, shuffle, repeat, start_position)
-    load = _view_loader(
-        source, views, seed, bad_images, decode_margin, cache, processes
-    )
+    options = (decode_margin, cache, processes)
+    load = _view_loader(source, views, seed, bad_images, *options)
     order = part_of_batches(order, batch_size, *part)
     # One photo for each process, and one that is read meanwhile.
     threads = processes + 1 if processes else workers
