@@ -164,6 +164,12 @@ def summary(work, answers, memory):
     return result
 
 
+def alike(ours, theirs):
+    """Whether views of both sides, drawn by different chance, have like values."""
+    keys = "mean_of_views", "deviation_of_views"
+    return all(abs(ours[key] - theirs[key]) < 0.1 for key in keys)
+
+
 def tell(result):
     """Prints a result as a table."""
     lines = {
@@ -183,6 +189,8 @@ def tell(result):
         print(f"ours over published: {result['ours_over_published']:.2f}")
         ratio = result["processor_seconds_published_over_ours"]
         print(f"by seconds of the processor: {ratio:.2f}")
+        words = "alike" if alike(*result["sides"].values()) else "NOT ALIKE"
+        print(f"views {words} in mean and deviation")
     stages = result["sides"]["ours"].get("stages_ms_per_photo", {})
     if stages:
         total = result["sides"]["ours"]["processor_ms_per_photo"]
