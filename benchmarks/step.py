@@ -81,13 +81,13 @@ def operations(work):
 
 def automatic_precision():
     """What `python main.py` chooses on this machine."""
-    import dataclasses
-
     from dino_tf.config import Config
     from dino_tf.distribute import find_hardware
+    from dino_tf.prepare import shared_facts
     from dino_tf.recipe import RULES, Facts
+    from dino_tf.workers import Alone
 
-    facts = Facts(num_photos=5011, **dataclasses.asdict(find_hardware()))
+    facts = Facts(num_photos=5011, **shared_facts(Alone(), find_hardware()))
     return RULES["run.precision"](Config(), facts)[0]
 
 

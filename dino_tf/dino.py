@@ -129,10 +129,11 @@ class DINO(FitOnWorkers, keras.Model):
         self._compiled_compute = compiled if jit_compile and not crosses else None
 
     def get_compile_config(self):
-        return self.compiled and {
-            "optimizer": keras.saving.serialize_keras_object(self.optimizer),
-            "jit_compile": self._compiled_compute is not None,
-        }
+        if not self.compiled:
+            return None
+        optimizer = keras.saving.serialize_keras_object(self.optimizer)
+        jit_compile = self._compiled_compute is not None
+        return {"optimizer": optimizer, "jit_compile": jit_compile}
 
     def compile_from_config(self, config):
         optimizer = keras.saving.deserialize_keras_object(config["optimizer"])
@@ -203,9 +204,8 @@ class DINO(FitOnWorkers, keras.Model):
         split = [split_batch(v, parts) for v in (global_views, local_views)]
 
         def one_part(index, totals):
-            part = self._compute_part(
-                split[0][index], split[1][index], step, loss_scale
-            )
+            views = [group[index] for group in split]
+            part = self._compute_part(*views, step, loss_scale)
             sums = tf.nest.map_structure(lambda a, b: a + b / parts, totals, part)
             return index + 1, sums
 
