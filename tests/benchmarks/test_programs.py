@@ -103,3 +103,13 @@ def test_start(tmp_path):
     assert len(one["losses"]) == 3
     side = start.summary({"ours, 1st": [one]})["ours, 1st"]
     assert times[3] < side["computing_begins"] < side["first_step_ends"]
+
+
+@pytest.mark.slow
+def test_start_kept(tmp_path, monkeypatch, capsys):
+    words = [*TINY, *"--global-size 32 --local-size 16 --num-local 1".split()]
+    words += ["--sizes", '{"depth": 1}', *"--batch 2 --out-dim 16".split()]
+    result = result_of("start_kept", words, tmp_path, monkeypatch, capsys)
+    moments = result["moments"]
+    assert 0 < moments["imported"] < moments["loaded"] < moments["computing begins"]
+    assert moments["computing begins"] < moments["first step ends"]
