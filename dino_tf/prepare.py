@@ -7,7 +7,7 @@ import io
 
 from PIL import Image
 
-from dino_tf import checks, presets, recipe
+from dino_tf import checks, presets, recipe, recipe_reading
 from dino_tf.assemble import inspect_network, photo_reduction
 from dino_tf.config import Config
 from dino_tf.datasets import open_source
@@ -88,11 +88,10 @@ def prepare(config, say=print, workers=None, num_tpu_cores=0):
         config, followed = fit_config(config, initial)
         why |= followed
     checks.check_values(config)
-    facts = dataclasses.replace(
-        facts,
-        network=inspect_network(config),
-        photo_mb=mean_photo_mb(source, photo_reduction(config)),
-    )
+    facts = dataclasses.replace(facts, network=inspect_network(config))
+    if recipe_reading.needs_photo_mb(config, facts):
+        photo_mb = mean_photo_mb(source, photo_reduction(config))
+        facts = dataclasses.replace(facts, photo_mb=photo_mb)
     config, reasons = recipe.resolve(config, facts)
     if workers.cluster is not None:
         require_same(workers, config.flatten() | _photos(source))

@@ -48,7 +48,8 @@ class Facts:
         num_workers: processes that train together; the other facts hold for each.
         workers_reason: where they are named, as `cluster.Cluster.reason`.
         num_tpu_cores: cores of a TPU, 0 without one.
-        photo_mb: mean size of a decoded photo in MB, None where unknown.
+        photo_mb: mean size of a decoded photo in MB, None where unknown, or where
+            `recipe_reading.needs_photo_mb` says that no rule asks.
         network: `Network`, None for a Vision Transformer of ours.
     """
 
