@@ -19,14 +19,13 @@ from dino_tf.download import ProgressLine
 from dino_tf.errors import UserError
 from dino_tf.evaluate.splits import spread
 from dino_tf.initial import Initial, fit_config, read_initial
+from dino_tf.pillow_errors import UNREADABLE
 from dino_tf.workers import Alone
 
 # Names of photos that workers compare, so that a million of them cost no time.
 COMPARED_IDS = 1000
 
-# Photos whose size is looked at, and what Pillow raises for those it cannot read.
-LOOKED_AT = 16
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+LOOKED_AT = 16  # photos whose size is looked at
 
 
 @dataclasses.dataclass
