@@ -1,6 +1,5 @@
 """Downloads with resume, mirrors and checks."""
 
-import hashlib
 import http.client
 import shutil
 import sys
@@ -11,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from dino_tf.checksums import sha256_of
 from dino_tf.errors import UserError
 
 TIMEOUT = 10.0  # seconds without an answer before the next mirror is tried
@@ -211,8 +211,7 @@ def _mismatch(file: Path, size: int | None, sha256: str | None) -> str | None:
         return f"has {found} bytes, {size} expected"
     if sha256 is None:
         return None
-    with open(file, "rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = sha256_of(file)
     if digest != sha256:
         return f"wrong checksum (SHA-256 {digest[:12]}..., {sha256[:12]}... expected)"
     return None

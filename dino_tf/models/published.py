@@ -1,11 +1,11 @@
 """Published weights by name: where they lie, and a cache that checks them."""
 
 import difflib
-import hashlib
 import json
 import os
 import pathlib
 
+from dino_tf.checksums import sha256_of
 from dino_tf.download import DownloadError, ProgressLine, download
 from dino_tf.errors import UserError
 from dino_tf.models.torch_file import is_torch_file
@@ -133,9 +133,7 @@ def fetch_from_hub(source):
 
 
 def _facts(file):
-    with open(file, "rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return {"size": file.stat().st_size, "sha256": digest}
+    return {"size": file.stat().st_size, "sha256": sha256_of(file)}
 
 
 def _write_note(note, facts):
