@@ -2,8 +2,6 @@
 
 import http.client
 import shutil
-import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -72,27 +70,6 @@ def download(
             return target
         reasons.append(f"{urlsplit(url).hostname}: {problem}")
     raise DownloadError(f"cannot download {target.name}: {'; '.join(reasons)}")
-
-
-class ProgressLine:
-    """A `Progress` that keeps one line of text up to date; silent off a terminal."""
-
-    def __init__(self, name: str, stream=None):
-        self.name = name
-        self.stream = stream or sys.stderr
-        self._start = self._shown = time.monotonic()
-
-    def __call__(self, done: int, total: int | None) -> None:
-        now = time.monotonic()
-        if not self.stream.isatty() or (now - self._shown < 0.2 and done != total):
-            return
-        self._shown = now
-        share = f"{done / total:4.0%} of {total / 1e6:.0f} MB" if total else ""
-        speed = done / 1e6 / max(now - self._start, 1e-3)
-        end = "\n" if done == total else ""
-        text = f"\r{self.name} {done / 1e6:.0f} MB {share} {speed:.1f} MB/s   {end}"
-        self.stream.write(text)
-        self.stream.flush()
 
 
 def require_room(folder: Path, needed: int) -> None:

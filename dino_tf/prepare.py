@@ -15,11 +15,11 @@ from dino_tf.datasets.source import digest
 from dino_tf.datasets.voc import find_voc
 from dino_tf.datasets.voc_archives import get_voc
 from dino_tf.distribute import find_hardware
-from dino_tf.download import ProgressLine
 from dino_tf.errors import UserError
 from dino_tf.evaluate.splits import spread
 from dino_tf.initial import Initial, fit_config, read_initial
 from dino_tf.pillow_errors import UNREADABLE
+from dino_tf.progress import ByteLine
 from dino_tf.workers import Alone
 
 # Names of photos that workers compare, so that a million of them cost no time.
@@ -224,7 +224,7 @@ def choose_data(config, say=print):
         }
     say("PASCAL VOC 2007 is not in data/: downloading it (about 0.9 GB) ...")
     try:
-        get_voc(2007, "data", ProgressLine("voc2007"))
+        get_voc(2007, "data", ByteLine("voc2007"))
     except UserError as error:
         say(
             f"VOC 2007 could not be downloaded ({error}). Training goes on with "
