@@ -1,7 +1,6 @@
 """From a resolved configuration to objects: the one place that unpacks it."""
 
 import dataclasses
-import functools
 
 import keras
 
@@ -159,10 +158,8 @@ def new_dataset(config, source, bad_images, start_position=0, part=(0, 1)):
 
 def photo_reduction(config):
     """Function (height, width) -> 1, 2, 4 or 8, by which JPEG photos become smaller."""
-    if config.pipeline.decode_margin is None:
-        return None
     views = MultiCrop(**dataclasses.asdict(config.views))
-    return functools.partial(views.reduction, margin=config.pipeline.decode_margin)
+    return views.reduction_with(config.pipeline.decode_margin)
 
 
 def new_cache(config, source):
