@@ -1,5 +1,6 @@
 """What runs where: hardware facts, the strategy, and sums over replicas."""
 
+import contextlib
 import dataclasses
 import functools
 import gc
@@ -120,23 +121,31 @@ def _cpu_has_bf16(path="/proc/cpuinfo"):
 OBJECTS_BETWEEN_COLLECTIONS = 100_000
 
 
-def start_sooner():
-    """Shortens the way to the first step of a training, and changes no result.
+@contextlib.contextmanager
+def starting_sooner():
+    """Within it a training comes to its first step sooner, with the same results.
 
     Leaves out slow rewrites of TensorFlow's graphs, where there is no GPU: on a
     processor they cost more than a second of the 8 that the first step of a ViT-Ti
-    takes, and make the steps no faster. And lets Python look for garbage less often:
-    tracing makes many objects that stay, and looking at them again and again took a
-    twelfth of all processor time up to the first steps.
+    takes, and make the steps no faster. They stay left out in this process. And lets
+    Python look for garbage less often until the end: tracing makes many objects that
+    stay, and looking at them again and again took a twelfth of all processor time up
+    to the first steps.
     """
     import tensorflow as tf
 
-    gc.freeze()
-    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS, 20, 20)
     if not tf.config.list_physical_devices("GPU"):
         passes = ("layout_optimizer", "remapping", "shape_optimization")
         without = dict.fromkeys((*passes, "loop_optimization"), False)
         tf.config.optimizer.set_experimental_options(without)
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS, 20, 20)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 def make_strategy(name):

@@ -18,7 +18,7 @@ from dino_tf.assemble import (
 )
 from dino_tf.checkpoint import Checkpoints, all_state
 from dino_tf.config import Config
-from dino_tf.distribute import find_hardware, make_strategy, start_sooner
+from dino_tf.distribute import find_hardware, make_strategy, starting_sooner
 from dino_tf.errors import Diverged, UserError
 from dino_tf.evaluate.knn import evaluate_knn
 from dino_tf.evaluate.splits import labelled_split, spread
@@ -86,7 +86,9 @@ def _train(prepared, say, workers, strategy, began):
     previous = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.run.precision)
     try:
-        return Job(prepared, folder, logger, say, workers, strategy).run(began, resumed)
+        job = Job(prepared, folder, logger, say, workers, strategy)
+        with starting_sooner():
+            return job.run(began, resumed)
     except (Diverged, UserError) as error:
         logger.error("%s: %s", type(error).__name__, error)
         raise
@@ -134,7 +136,6 @@ class Job:
         """Trains, evaluates, draws; returns `Run`."""
         config = self.config
         keras.utils.set_random_seed(config.run.seed)
-        start_sooner()
         chief = self.workers.is_chief
         with self.strategy.scope():
             model = build_model(config, self.steps)

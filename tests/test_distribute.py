@@ -1,5 +1,6 @@
 """Facts about the machine, strategies, and values across replicas."""
 
+import gc
 import os
 import subprocess
 from types import SimpleNamespace
@@ -55,6 +56,16 @@ def test_gpu_memory_where_nothing_is_told(monkeypatch, error):
 
     monkeypatch.setattr(subprocess, "run", fail)
     assert distribute._gpu_memory_gb() is None
+
+
+def test_the_collector_is_as_before_after_a_training():
+    before = gc.get_threshold()
+    with pytest.raises(KeyboardInterrupt), distribute.starting_sooner():
+        assert gc.get_threshold()[0] == distribute.OBJECTS_BETWEEN_COLLECTIONS
+        assert gc.get_freeze_count() > 1000
+        raise KeyboardInterrupt
+    assert gc.get_threshold() == before
+    assert gc.get_freeze_count() == 0
 
 
 def test_strategies_by_name():
