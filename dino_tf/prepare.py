@@ -14,7 +14,7 @@ from dino_tf.datasets import open_source
 from dino_tf.datasets.source import digest
 from dino_tf.datasets.voc import find_voc
 from dino_tf.datasets.voc_archives import get_voc
-from dino_tf.distribute import find_hardware
+from dino_tf.distribute import Hardware, find_hardware
 from dino_tf.errors import UserError
 from dino_tf.evaluate.splits import spread
 from dino_tf.initial import Initial, fit_config, read_initial
@@ -36,6 +36,7 @@ class Prepared:
         config: `Config` without anything automatic.
         reasons: Dotted keys of what was chosen, and why.
         source: Photos to train on.
+        hardware: `Hardware` of this machine.
         test_source: Photos of the test split, or None.
         initial: `Initial` of `--init`, or None.
     """
@@ -43,6 +44,7 @@ class Prepared:
     config: Config
     reasons: dict
     source: object
+    hardware: Hardware
     test_source: object = None
     initial: Initial | None = None
 
@@ -66,7 +68,8 @@ def prepare(config, say=print, workers=None, num_tpu_cores=0):
     """
     workers = workers or Alone()
     require_same(workers, config.flatten() | _versions())
-    machine = shared_facts(workers, find_hardware()) | {"num_tpu_cores": num_tpu_cores}
+    hardware = find_hardware()
+    machine = shared_facts(workers, hardware) | {"num_tpu_cores": num_tpu_cores}
     if config.preset is not None:
         config = presets.apply_preset(config, config.preset)
     # The others find what the chief has downloaded, where they share a disk.
@@ -94,7 +97,8 @@ def prepare(config, say=print, workers=None, num_tpu_cores=0):
     config, reasons = recipe.resolve(config, facts)
     if workers.cluster is not None:
         require_same(workers, config.flatten() | _photos(source))
-    return Prepared(config, {**why, **reasons}, source, test_source, initial)
+    reasons = {**why, **reasons}
+    return Prepared(config, reasons, source, hardware, test_source, initial)
 
 
 def shared_facts(workers, hardware):

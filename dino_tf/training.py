@@ -18,7 +18,7 @@ from dino_tf.assemble import (
 )
 from dino_tf.checkpoint import Checkpoints, all_state
 from dino_tf.config import Config
-from dino_tf.distribute import find_hardware, make_strategy, starting_sooner
+from dino_tf.distribute import make_strategy, starting_sooner
 from dino_tf.errors import Diverged, UserError
 from dino_tf.evaluate.knn import evaluate_knn
 from dino_tf.evaluate.splits import labelled_split, spread
@@ -126,6 +126,7 @@ class Job:
         self.workers, self.strategy = workers, strategy
         self.config, self.initial = prepared.config, prepared.initial
         self.source, self.test_source = prepared.source, prepared.test_source
+        self.hardware = prepared.hardware
         self.folder, self.logger, self.say = folder, logger, say
         batch_size = self.config.pipeline.batch_size
         self.steps = steps_per_epoch(len(self.source), batch_size)
@@ -171,9 +172,8 @@ class Job:
             self.say(f"continuing {self.folder.path} after epoch {done}")
         steps = self.steps * (config.run.epochs - done)
         # Parts of one CPU make no more of it.
-        devices = (
-            max(find_hardware().num_gpus, 1) if config.run.strategy != "none" else 1
-        )
+        several = config.run.strategy != "none"
+        devices = max(self.hardware.num_gpus, 1) if several else 1
         devices *= len(self.workers.cluster or [self])
         seconds, words = estimate_seconds(config, steps, backbone, devices)
         photos = f"{len(self.source):,} photos, {self.steps} steps an epoch"
