@@ -14,7 +14,6 @@ head. Attention to each row of patches of one photo that needs no resizing is co
 
 import argparse
 import contextlib
-import json
 import pathlib
 import sys
 import tempfile
@@ -48,8 +47,8 @@ def measure(given):
     """Runs both sides; a dictionary of all figures."""
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         folder = pathlib.Path(folder)
-        work = {key: getattr(given, key) for key in "arch patch_size size".split()}
-        work |= {"chunk": given.chunk, "folder": str(folder)}
+        work = turns.chosen(given, "arch patch_size size chunk")
+        work["folder"] = str(folder)
         source = given.photos or photos.drawn(folder / "drawn", given.count)
         work["count"] = photos.linked(source, folder / "photos", given.count)
         work["photos"] = str(folder / "photos")
@@ -57,12 +56,7 @@ def measure(given):
         size = (given.size, given.size)
         checked = photos.drawn(folder / "check", 1, size, classes=1, suffix="png")
         work["check"] = str(checked / "class0" / "00000.png")
-        told = json.dumps(work)
-        commands = {"ours": turns.ours("attend_ours.py", told)}
-        if given.published:
-            program = [given.torch_python, HERE / "attend_published.py"]
-            commands["published"] = [*program, given.published, told]
-        sides = turns.started(commands, folder, stack)
+        sides = turns.started(turns.commands("attend", given, work), folder, stack)
         checks = {
             side.name: side.ask(do="run", what="check", count=1)["results"][0]
             for side in sides
@@ -109,13 +103,5 @@ def tell(result):
         print(f"attention {alike}: apart by {result['attention_apart']:.1e}")
 
 
-def main():
-    """Measures, prints and writes."""
-    given = arguments()
-    result = measure(given)
-    tell(result)
-    turns.write(result, given.out)
-
-
 if __name__ == "__main__":
-    main()
+    turns.main(arguments, measure, tell)

@@ -12,7 +12,6 @@ work took beside what was there before it.
 
 import argparse
 import contextlib
-import json
 import pathlib
 import statistics
 import sys
@@ -42,14 +41,11 @@ def measure(given):
     """Runs both sides; a dictionary of all figures."""
     folders = tempfile.TemporaryDirectory(dir=given.folder)
     with folders as folder, contextlib.ExitStack() as stack:
-        work = {key: getattr(given, key) for key in "arch patch_size out_dim".split()}
+        work = turns.chosen(given, "arch patch_size out_dim")
         rest = {"global_size": 224, "drop_path": 0.0, "precision": "float32"}
         rest |= {"xla": False, "recompute": False, "strategy": "none"}
-        told = json.dumps({**work, **rest, "folder": folder})
-        commands = {"ours": turns.ours("checkpoint_ours.py", told)}
-        if given.published:
-            program = [given.torch_python, HERE / "checkpoint_published.py"]
-            commands["published"] = [*program, given.published, told]
+        told = {**work, **rest, "folder": folder}
+        commands = turns.commands("checkpoint", given, told)
         sides = turns.started(commands, folder, stack)
         names = [*WORDS] if given.published else ["save", "load"]
         found = {
@@ -100,13 +96,5 @@ def tell(result):
             print(f"contents {alike}: apart by {part['apart']:.1e}\n")
 
 
-def main():
-    """Measures, prints and writes."""
-    given = arguments()
-    result = measure(given)
-    tell(result)
-    turns.write(result, given.out)
-
-
 if __name__ == "__main__":
-    main()
+    turns.main(arguments, measure, tell)

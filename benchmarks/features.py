@@ -10,7 +10,6 @@ float32; the features of both are compared photo by photo.
 
 import argparse
 import contextlib
-import json
 import pathlib
 import sys
 import tempfile
@@ -44,13 +43,10 @@ def measure(given):
         folder = pathlib.Path(folder)
         source = given.photos or photos.drawn(folder / "drawn", given.count)
         count = photos.linked(source, folder / "photos", given.count)
-        work = {key: getattr(given, key) for key in "arch patch_size batch".split()}
+        work = turns.chosen(given, "arch patch_size batch")
         work |= {"count": count, "photos": str(folder / "photos")}
-        told = json.dumps({**work, "folder": str(folder)})
-        commands = {"ours": turns.ours("features_ours.py", told)}
-        if given.published:
-            program = [given.torch_python, HERE / "features_published.py"]
-            commands["published"] = [*program, given.published, told]
+        told = {**work, "folder": str(folder)}
+        commands = turns.commands("features", given, told)
         sides = turns.started(commands, folder, stack)
         found = turns.take_turns(sides, given.turns, 1)
         files = [folder / f"{side.name}.npy" for side in sides]
@@ -85,13 +81,5 @@ def tell(result):
         print(f"features {alike}: apart by {result['features_apart']:.1e}")
 
 
-def main():
-    """Measures, prints and writes."""
-    given = arguments()
-    result = measure(given)
-    tell(result)
-    turns.write(result, given.out)
-
-
 if __name__ == "__main__":
-    main()
+    turns.main(arguments, measure, tell)

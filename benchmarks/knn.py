@@ -13,7 +13,6 @@ once for all of them; the accuracies of both stand in the JSON and are compared.
 
 import argparse
 import contextlib
-import json
 import pathlib
 import statistics
 import sys
@@ -40,15 +39,9 @@ def arguments(words=None):
 def measure(given):
     """Runs both sides; a dictionary of all figures."""
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        work = {key: getattr(given, key) for key in "train test width classes".split()}
+        work = turns.chosen(given, "train test width classes")
         work["k"] = {"one k": given.k[:1], "every k": given.k}
-        commands = {"ours": turns.ours("knn_ours.py", json.dumps(work))}
-        if given.published:
-            path = pathlib.Path(given.published)
-            checkout = path.parent if path.is_file() else path
-            program = [given.torch_python, HERE / "knn_published.py", checkout]
-            commands["published"] = [*program, json.dumps(work)]
-        sides = turns.started(commands, folder, stack)
+        sides = turns.started(turns.commands("knn", given, work), folder, stack)
         found = {
             name: turns.take_turns(sides, given.turns, 1, 1, name) for name in work["k"]
         }
@@ -105,13 +98,5 @@ def tell(result):
             print(f"accuracies {alike}: apart by {part['accuracy_apart']:.3f} points\n")
 
 
-def main():
-    """Measures, prints and writes."""
-    given = arguments()
-    result = measure(given)
-    tell(result)
-    turns.write(result, given.out)
-
-
 if __name__ == "__main__":
-    main()
+    turns.main(arguments, measure, tell)

@@ -44,14 +44,7 @@ PASSES = {"forward": "forward", "both": "forward and backward"}
 def arguments(words=None):
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--arch", default="vit_small")
-    parser.add_argument("--patch-size", type=int, default=16)
-    parser.add_argument("--global-size", type=int, default=224)
-    parser.add_argument("--local-size", type=int, default=96)
-    parser.add_argument("--num-local", type=int, default=8)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--out-dim", type=int, default=4096)
-    parser.add_argument("--precision", default="float32", choices=TOLERANCE)
+    turns.add_network(parser, TOLERANCE)
     parser.add_argument(
         "--backend", nargs="+", default=["tensorflow"], choices=("tensorflow", "jax")
     )
@@ -69,16 +62,13 @@ def arguments(words=None):
             help=f"Python for the side of {name}, if another than this one",
         )
     parser.add_argument("--passes", type=int, default=2, help="passes in a turn")
-    parser.add_argument("--sizes", type=json.loads, default={}, help=argparse.SUPPRESS)
     turns.add_peer(parser)
     return parser.parse_args(words)
 
 
 def work_of(given, folder):
     """What every side is told: a dictionary."""
-    keys = "arch patch_size global_size local_size num_local batch out_dim precision"
-    keys = f"{keys} sizes".split()
-    work = {key: getattr(given, key) for key in keys}
+    work = turns.chosen(given, turns.NETWORK)
     return {**work, "drop_path": 0.0, "folder": str(folder)}
 
 
@@ -92,10 +82,7 @@ def commands(given, work):
             python = getattr(given, f"{backend}_python")
             name = f"{backend} + XLA" if xla else backend
             found[name] = [python, HERE / "network_ours.py", told]
-    if given.published:
-        program = [given.torch_python, HERE / "network_published.py"]
-        found["published"] = [*program, given.published, json.dumps(work)]
-    return found
+    return found | turns.published("network", given, work)
 
 
 def operations(work, width, depth, cls_only):
@@ -115,6 +102,7 @@ def operations(work, width, depth, cls_only):
 
 def measure(given):
     """Runs all sides; a dictionary of all figures."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         work = work_of(given, folder)
         sides = turns.started(commands(given, work), folder, stack)
@@ -184,14 +172,5 @@ def tell(result):
             print(f"matrix rate {one['matrix_rate'] / 1e9:,.0f} GFLOP/s\n")
 
 
-def main():
-    """Measures, prints and writes."""
-    given = arguments()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    result = measure(given)
-    tell(result)
-    turns.write(result, given.out)
-
-
 if __name__ == "__main__":
-    main()
+    turns.main(arguments, measure, tell)

@@ -13,9 +13,8 @@ precision for this machine, the published one float32.
 """
 
 import argparse
-import json
+import contextlib
 import pathlib
-import statistics
 import sys
 import tempfile
 
@@ -30,34 +29,20 @@ LOSS_TOLERANCE = {"float32": 2e-3, "mixed_bfloat16": 2e-2, "mixed_float16": 2e-2
 def arguments(words=None):
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--arch", default="vit_small")
-    parser.add_argument("--patch-size", type=int, default=16)
-    parser.add_argument("--global-size", type=int, default=224)
-    parser.add_argument("--local-size", type=int, default=96)
-    parser.add_argument("--num-local", type=int, default=8)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--out-dim", type=int, default=4096)
+    turns.add_network(parser, LOSS_TOLERANCE)
     parser.add_argument("--drop-path", type=float, default=0.0)
-    parser.add_argument(
-        "--precision",
-        default="float32",
-        choices=("float32", "mixed_bfloat16", "mixed_float16"),
-    )
     parser.add_argument("--as-started", action="store_true")
     parser.add_argument("--xla", action="store_true", help="ours through XLA")
     parser.add_argument("--recompute", action="store_true", help="ours: less memory")
     parser.add_argument("--strategy", default="none", choices=("none", "mirrored"))
     parser.add_argument("--steps", type=int, default=2, help="steps in a turn")
-    parser.add_argument("--sizes", type=json.loads, default={}, help=argparse.SUPPRESS)
     turns.add_peer(parser)
     return parser.parse_args(words)
 
 
 def work_of(given):
     """What both sides are told: a dictionary."""
-    keys = "arch patch_size global_size local_size num_local batch out_dim drop_path"
-    keys += " precision xla recompute strategy sizes"
-    return {key: getattr(given, key) for key in keys.split()}
+    return turns.chosen(given, f"{turns.NETWORK} drop_path xla recompute strategy")
 
 
 def operations(work):
@@ -94,35 +79,13 @@ def automatic_precision():
 def measure(given):
     """Runs both sides; a dictionary of all figures."""
     work = work_of(given)
-    with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
-        ours, theirs = dict(work), dict(work)
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        ours, theirs = ({**work, "folder": folder} for _ in range(2))
         if given.as_started:
             ours["precision"], theirs["precision"] = automatic_precision(), "float32"
-        ours["folder"] = theirs["folder"] = str(folder)
-        sides = [
-            turns.Side(
-                "ours",
-                turns.ours("step_ours.py", json.dumps(ours)),
-                folder / "ours.log",
-            )
-        ]
-        if given.published:
-            # The weights are ours, and written before the first answer.
-            sides[0].ask(do="memory")
-            command = [given.torch_python, HERE / "step_published.py", given.published]
-            sides.append(
-                turns.Side(
-                    "published",
-                    [*command, json.dumps(theirs)],
-                    folder / "published.log",
-                )
-            )
-        try:
-            found = turns.take_turns(sides, given.turns, given.steps, warm_up=3)
-        finally:
-            for side in sides:
-                side.close()
+        commands = turns.commands("step", given, ours, theirs)
+        sides = turns.started(commands, folder, stack)
+        found = turns.take_turns(sides, given.turns, given.steps, warm_up=3)
     precisions = {"ours": ours["precision"], "published": theirs["precision"]}
     return summary(work, found, precisions)
 
@@ -134,20 +97,18 @@ def summary(work, found, precisions):
     same = len(set(precisions[name] for name in found)) == 1
     sides = {}
     for name, one in found.items():
-        seconds = statistics.median(one["seconds"])
+        told = turns.figures(one)
+        rate = counted[name] / told["median_seconds"]
         # One limit for both where they work alike: the better product of the two.
         ceiling = max(ceilings) if same else one["ceiling"]
         sides[name] = {
             "precision": precisions[name],
-            "seconds": [round(s, 4) for s in one["seconds"]],
-            "median_seconds": seconds,
-            "images_per_second": work["batch"] / seconds,
+            **told,
+            "images_per_second": work["batch"] / told["median_seconds"],
             "operations_per_step": counted[name],
             "matrix_rate": ceiling,
-            "share_of_matrix_rate": counted[name] / seconds / ceiling,
+            "share_of_matrix_rate": rate / ceiling,
             "first_losses": one["first"]["results"],
-            "first_seconds": one["first"]["seconds"],
-            **one["memory"],
         }
     result = {"work": work, "machine": turns.machine(), "sides": sides}
     if len(sides) == 2:
@@ -162,7 +123,6 @@ def summary(work, found, precisions):
 
 def tell(result):
     """Prints a result as a table, and whether the work was alike."""
-    rows = [("", *result["sides"])]
     lines = {
         "precision": "{precision}",
         "images per second": "{images_per_second:.3f}",
@@ -172,14 +132,15 @@ def tell(result):
         "peak memory, MiB": "{peak_mb}",
         "loss of the first steps": "{losses}",
     }
-    for name, text in lines.items():
-        cells = []
-        for side in result["sides"].values():
-            losses = " ".join(f"{loss:.4f}" for loss in side["first_losses"])
-            rate = side["matrix_rate"] / 1e9
-            cells.append(text.format(**side, losses=losses, gflops=rate))
-        rows.append((name, *cells))
-    print(turns.table(rows))
+    told = {
+        name: {
+            **side,
+            "losses": " ".join(f"{loss:.4f}" for loss in side["first_losses"]),
+            "gflops": side["matrix_rate"] / 1e9,
+        }
+        for name, side in result["sides"].items()
+    }
+    turns.tell(told, lines)
     if "ours_over_published" in result:
         print(f"ours over published: {result['ours_over_published']:.3f}")
         precisions = {side["precision"] for side in result["sides"].values()}
@@ -189,13 +150,5 @@ def tell(result):
         print(f"losses {alike}: largest difference {largest:.2g}")
 
 
-def main():
-    """Measures, prints and writes."""
-    given = arguments()
-    result = measure(given)
-    tell(result)
-    turns.write(result, given.out)
-
-
 if __name__ == "__main__":
-    main()
+    turns.main(arguments, measure, tell)

@@ -14,10 +14,9 @@ def build(work):
     import keras
 
     import dino_tf
-    from dino_tf.distribute import make_strategy, start_sooner
+    from dino_tf.distribute import make_strategy
     from dino_tf.optimizers import AdamW
 
-    start_sooner()
     keras.config.set_dtype_policy(work["precision"])
     keras.utils.set_random_seed(0)
     changes = work.get("sizes", {})
@@ -95,6 +94,14 @@ def measures(dtype="float32"):
 def main():
     """Answers requests, one training step each."""
     work = json.loads(sys.argv[1])
+    from dino_tf.distribute import starting_sooner
+
+    with starting_sooner():
+        serve(work)
+
+
+def serve(work):
+    """`answers.serve` of training steps."""
     import tensorflow as tf
 
     model, batch = build(work), views(work)

@@ -5,6 +5,7 @@ loop in `answers.py`. While one works the other waits, so that both see the same
 machine: their ratio means something where single times do not.
 """
 
+import argparse
 import json
 import pathlib
 import platform
@@ -64,9 +65,51 @@ class Side:
         self.close()
 
 
-def ours(script, *arguments):
-    """Command of a program of this folder, under this Python."""
-    return [sys.executable, HERE / script, *arguments]
+def main(arguments, measure, tell):
+    """A benchmark from its command line to its table and its JSON.
+
+    Args:
+        arguments: Function that reads the command line.
+        measure: Function of what it gave; the result, a dictionary.
+        tell: Function that prints the result.
+    """
+    given = arguments()
+    result = measure(given)
+    tell(result)
+    write(result, given.out)
+
+
+def commands(name, given, ours, theirs=None):
+    """Commands of the programs `<name>_ours.py` and `<name>_published.py`.
+
+    Args:
+        name: Name of the benchmark.
+        given: The command line, with the arguments of `add_peer`.
+        ours: What our side is told, a dictionary.
+        theirs: What the published side is told; None: the same.
+
+    Returns:
+        {"ours": command, "published": command}; the second where it is asked for.
+    """
+    command = [sys.executable, HERE / f"{name}_ours.py", json.dumps(ours)]
+    theirs = ours if theirs is None else theirs
+    return {"ours": command, **published(name, given, theirs)}
+
+
+def published(name, given, work):
+    """{"published": command of `<name>_published.py`}, empty where not asked for.
+
+    Args:
+        name: Name of the benchmark.
+        given: The command line; its checkout may be named by one of its files.
+        work: What the side is told, a dictionary.
+    """
+    if not given.published:
+        return {}
+    path = pathlib.Path(given.published)
+    checkout = path.parent if path.is_file() else path
+    program = [given.torch_python, HERE / f"{name}_published.py"]
+    return {"published": [*program, checkout, json.dumps(work)]}
 
 
 def started(commands, folder, stack):
@@ -200,6 +243,36 @@ def write(result, out):
     if out:
         pathlib.Path(out).parent.mkdir(parents=True, exist_ok=True)
         pathlib.Path(out).write_text(json.dumps(result, indent=2) + "\n")
+
+
+def chosen(given, keys):
+    """Dictionary of the arguments that are named in `keys`, a text."""
+    return {key: getattr(given, key) for key in keys.split()}
+
+
+# What `add_network` adds, as `chosen` takes it.
+NETWORK = (
+    "arch patch_size global_size local_size num_local batch out_dim precision sizes"
+)
+
+
+def add_network(parser, precisions):
+    """Arguments of benchmarks of a whole network on views.
+
+    Args:
+        parser: `argparse.ArgumentParser`.
+        precisions: Names that are allowed.
+    """
+    parser.add_argument("--arch", default="vit_small")
+    parser.add_argument("--patch-size", type=int, default=16)
+    parser.add_argument("--global-size", type=int, default=224)
+    parser.add_argument("--local-size", type=int, default=96)
+    parser.add_argument("--num-local", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--out-dim", type=int, default=4096)
+    parser.add_argument("--precision", default="float32", choices=precisions)
+    # Changes to the network's form, for tests.
+    parser.add_argument("--sizes", type=json.loads, default={}, help=argparse.SUPPRESS)
 
 
 def add_peer(parser):

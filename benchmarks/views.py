@@ -14,7 +14,7 @@ use the processor too, seconds of the processor say more than photos a second.
 """
 
 import argparse
-import json
+import contextlib
 import pathlib
 import statistics
 import sys
@@ -29,7 +29,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 import turns  # noqa: E402  (found by the line above)
 
 
-def arguments():
+def arguments(words=None):
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", help="photos to read; else they are generated")
@@ -50,7 +50,7 @@ def arguments():
     )
     parser.add_argument("--stages", action="store_true", help="ours: parts of the time")
     turns.add_peer(parser)
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
 def write_photos(folder, count, width, height):
@@ -84,7 +84,7 @@ def generated_photo(rng, width, height, falloff=1.15):
 
 def measure(given):
     """Runs the sides in turns; a dictionary of all figures."""
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() as temporary, contextlib.ExitStack() as stack:
         logs = pathlib.Path(temporary)
         folder = logs / "photos"
         if given.folder:
@@ -94,62 +94,30 @@ def measure(given):
             sides = [int(side) for side in given.photo.split("x")]
             write_photos(folder, given.photos, *sides)
         keys = "photos global_size local_size num_local batch workers processes"
-        keys += " margin cache"
-        work = {key: getattr(given, key) for key in keys.split()}
-        work |= {"folder": str(folder), "stages": given.stages}
-        work["cache_folder"] = str(logs / "cache")
-        sides = [
-            turns.Side(
-                "ours",
-                turns.ours("views_ours.py", json.dumps(work)),
-                logs / "ours.log",
-            )
-        ]
-        if given.published:
-            command = [given.torch_python, HERE / "views_published.py", given.published]
-            sides.append(
-                turns.Side(
-                    "published", [*command, json.dumps(work)], logs / "published.log"
-                )
-            )
-        try:
-            return summary(work, *take_turns(sides, given.turns, given.runs))
-        finally:
-            for side in sides:
-                side.close()
+        work = turns.chosen(given, f"{keys} margin cache stages")
+        work |= {"folder": str(folder), "cache_folder": str(logs / "cache")}
+        sides = turns.started(turns.commands("views", given, work), logs, stack)
+        return summary(work, turns.take_turns(sides, given.turns, given.runs))
 
 
-def take_turns(sides, count, runs):
-    """Answers of each side to all requests, and to the last, for the memory."""
-    answers = {side.name: [] for side in sides}
-    for side in sides:
-        side.ask(do="run", count=1)
-        side.ask(do="forget_peak")
-    for _ in range(count):
-        for side in sides:
-            answers[side.name].append(side.ask(do="run", count=runs))
-    return answers, {side.name: side.ask(do="memory") for side in sides}
-
-
-def summary(work, answers, memory):
-    """Rates, seconds of the processor and memory of each side; the ratios."""
+def summary(work, found):
+    """Figures of `take_turns` with rates, seconds of the processor and the ratios."""
     sides = {}
-    for name, runs in answers.items():
-        photos = runs[0]["results"][0]["photos"]
-        seconds = [s for run in runs for s in run["seconds"]]
-        used = [s for run in runs for s in run["processor_seconds"]]
-        others = [one.get("others", 0.0) for run in runs for one in run["results"]]
-        used = [a + b for a, b in zip(used, others, strict=True)]
+    for name, one in found.items():
+        results = one["results"]
+        photos = results[0]["photos"]
+        others = [result.get("others", 0.0) for result in results]
+        used = [a + b for a, b in zip(one["processor_seconds"], others, strict=True)]
+        told = turns.figures(one)
         sides[name] = {
-            "photos_per_second": photos / statistics.median(seconds),
+            **told,
+            "photos_per_second": photos / told["median_seconds"],
             "processor_ms_per_photo": 1000 * statistics.median(used) / photos,
             "of_them_in_other_processes": 1000 * statistics.median(others) / photos,
-            "seconds": [round(s, 4) for s in seconds],
-            "mean_of_views": runs[0]["results"][0]["mean"],
-            "deviation_of_views": runs[0]["results"][0]["deviation"],
-            **memory[name],
+            "mean_of_views": results[0]["mean"],
+            "deviation_of_views": results[0]["deviation"],
         }
-        stages = [run["results"][-1].get("stages") for run in runs]
+        stages = [result.get("stages") for result in results]
         if stages[0]:
             sides[name]["stages_ms_per_photo"] = {
                 stage: 1000 * statistics.median(s[stage] for s in stages) / photos
@@ -180,11 +148,7 @@ def tell(result):
         "mean of the views": "{mean_of_views:.3f}",
         "their deviation": "{deviation_of_views:.3f}",
     }
-    rows = [("", *result["sides"])]
-    for name, text in lines.items():
-        cells = [text.format(**side) for side in result["sides"].values()]
-        rows.append((name, *cells))
-    print(turns.table(rows))
+    turns.tell(result["sides"], lines)
     if "ours_over_published" in result:
         print(f"ours over published: {result['ours_over_published']:.2f}")
         ratio = result["processor_seconds_published_over_ours"]
@@ -201,13 +165,5 @@ def tell(result):
         print(turns.table(cells))
 
 
-def main():
-    """Measures, prints and writes."""
-    given = arguments()
-    result = measure(given)
-    tell(result)
-    turns.write(result, given.out)
-
-
 if __name__ == "__main__":
-    main()
+    turns.main(arguments, measure, tell)

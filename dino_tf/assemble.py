@@ -1,7 +1,6 @@
 """From a resolved configuration to objects: the one place that unpacks it."""
 
 import dataclasses
-import functools
 
 import keras
 
@@ -22,11 +21,11 @@ from dino_tf.settings import value_of
 from dino_tf.transforms.multicrop import MultiCrop
 from dino_tf.views import views_outermost
 from dino_tf.workload import (
-    TYPICAL_SHARE,
     count_numbers,
-    flops_per_photo,
     matmul_rate,
     seconds_per_photo,
+    step_flops,
+    step_share,
 )
 
 
@@ -159,10 +158,8 @@ def new_dataset(config, source, bad_images, start_position=0, part=(0, 1)):
 
 def photo_reduction(config):
     """Function (height, width) -> 1, 2, 4 or 8, by which JPEG photos become smaller."""
-    if config.pipeline.decode_margin is None:
-        return None
     views = MultiCrop(**dataclasses.asdict(config.views))
-    return functools.partial(views.reduction, margin=config.pipeline.decode_margin)
+    return views.reduction_with(config.pipeline.decode_margin)
 
 
 def new_cache(config, source):
@@ -200,7 +197,7 @@ def estimate_seconds(config, steps, backbone, devices=1):
         return seconds / devices, "timed passes of the network"
     width, depth, _ = checks.network(config)
     sizes = [width] + [head.hidden_dim] * (head.num_layers - 1)
-    flops = flops_per_photo(
+    flops = step_flops(
         sides,
         config.model.patch_size,
         width,
@@ -208,6 +205,6 @@ def estimate_seconds(config, steps, backbone, devices=1):
         [*sizes, head.bottleneck_dim, head.out_dim],
     )
     dtype = config.run.precision.removeprefix("mixed_")
-    rate = matmul_rate(dtype) * TYPICAL_SHARE * devices
+    rate = matmul_rate(dtype) * step_share(width, dtype) * devices
     words = "the arithmetic of the network and a test of this machine"
     return photos * flops / rate, words

@@ -238,9 +238,9 @@ def _data_get(parsed):
         names = ", ".join(years)
         raise UserError(f"data get: got {parsed.name!r}, allowed: {names}")
     from dino_tf.datasets.voc_archives import get_voc
-    from dino_tf.download import ProgressLine
+    from dino_tf.progress import ByteLine
 
-    print(get_voc(years[parsed.name], parsed.data_dir, ProgressLine(parsed.name)))
+    print(get_voc(years[parsed.name], parsed.data_dir, ByteLine(parsed.name)))
     return 0
 
 

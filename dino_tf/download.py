@@ -1,16 +1,14 @@
 """Downloads with resume, mirrors and checks."""
 
-import hashlib
 import http.client
 import shutil
-import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from dino_tf.checksums import sha256_of
 from dino_tf.errors import UserError
 
 TIMEOUT = 10.0  # seconds without an answer before the next mirror is tried
@@ -72,27 +70,6 @@ def download(
             return target
         reasons.append(f"{urlsplit(url).hostname}: {problem}")
     raise DownloadError(f"cannot download {target.name}: {'; '.join(reasons)}")
-
-
-class ProgressLine:
-    """A `Progress` that keeps one line of text up to date; silent off a terminal."""
-
-    def __init__(self, name: str, stream=None):
-        self.name = name
-        self.stream = stream or sys.stderr
-        self._start = self._shown = time.monotonic()
-
-    def __call__(self, done: int, total: int | None) -> None:
-        now = time.monotonic()
-        if not self.stream.isatty() or (now - self._shown < 0.2 and done != total):
-            return
-        self._shown = now
-        share = f"{done / total:4.0%} of {total / 1e6:.0f} MB" if total else ""
-        speed = done / 1e6 / max(now - self._start, 1e-3)
-        end = "\n" if done == total else ""
-        text = f"\r{self.name} {done / 1e6:.0f} MB {share} {speed:.1f} MB/s   {end}"
-        self.stream.write(text)
-        self.stream.flush()
 
 
 def require_room(folder: Path, needed: int) -> None:
@@ -211,8 +188,7 @@ def _mismatch(file: Path, size: int | None, sha256: str | None) -> str | None:
         return f"has {found} bytes, {size} expected"
     if sha256 is None:
         return None
-    with open(file, "rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = sha256_of(file)
     if digest != sha256:
         return f"wrong checksum (SHA-256 {digest[:12]}..., {sha256[:12]}... expected)"
     return None

@@ -21,5 +21,8 @@ class WorkerLost(RuntimeError):
 
 
 def first_line(error):
-    """First line of another library's error, for a message of our own."""
-    return str(error).strip().partition("\n")[0]
+    """First line of another library's error, for a message of our own.
+
+    The name of its type where it has no text.
+    """
+    return str(error).strip().partition("\n")[0].rstrip() or type(error).__name__

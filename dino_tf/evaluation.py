@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import sys
 import textwrap
 import time
 
@@ -21,6 +20,7 @@ from dino_tf.models.backbones import like
 from dino_tf.models.keras_networks import gather_statistics, has_batch_norm
 from dino_tf.models.loading import load_backbone
 from dino_tf.pipeline import evaluation_dataset
+from dino_tf.progress import PhotoLine
 from dino_tf.run_folder import write_text
 from dino_tf.tasks import TASKS, check_options, find_task
 
@@ -104,27 +104,6 @@ def untrained_like(subject, source, seed=0):
     return dataclasses.replace(subject, backbone=fresh)
 
 
-class Bar:
-    """A line on the terminal that tells how many photos are done; else silent.
-
-    Args:
-        count: All photos.
-        label: What is done with them.
-    """
-
-    def __init__(self, count, label):
-        self.count, self.label, self.done = count, label, 0
-
-    def add(self, count):
-        """`count` more photos are done."""
-        self.done += count
-        if sys.stderr.isatty():
-            end = "\n" if self.done >= self.count else ""
-            text = f"\r{self.label}: {self.done:,} of {self.count:,} photos {end}"
-            sys.stderr.write(text)
-            sys.stderr.flush()
-
-
 def in_float32(backbone):
     """The same network, computing in float32, the same on every machine."""
     if backbone.dtype_policy.name == "float32":
@@ -141,7 +120,7 @@ def _subject_of(weights, num_heads, part, cache):
     backbone = in_float32(load_backbone(weights, num_heads, part))
     size = evaluation_size(weights, backbone)
     mean, std = pixel_statistics(weights)
-    return Subject(backbone, mean, std, size, Store(cache), Bar)
+    return Subject(backbone, mean, std, size, Store(cache), PhotoLine)
 
 
 def _chosen(task, skip):

@@ -7,26 +7,25 @@ import io
 
 from PIL import Image
 
-from dino_tf import checks, presets, recipe
+from dino_tf import checks, presets, recipe, recipe_reading
 from dino_tf.assemble import inspect_network, photo_reduction
 from dino_tf.config import Config
 from dino_tf.datasets import open_source
 from dino_tf.datasets.source import digest
 from dino_tf.datasets.voc import find_voc
 from dino_tf.datasets.voc_archives import get_voc
-from dino_tf.distribute import find_hardware
-from dino_tf.download import ProgressLine
+from dino_tf.distribute import Hardware, find_hardware
 from dino_tf.errors import UserError
 from dino_tf.evaluate.splits import spread
 from dino_tf.initial import Initial, fit_config, read_initial
+from dino_tf.pillow_errors import UNREADABLE
+from dino_tf.progress import ByteLine
 from dino_tf.workers import Alone
 
 # Names of photos that workers compare, so that a million of them cost no time.
 COMPARED_IDS = 1000
 
-# Photos whose size is looked at, and what Pillow raises for those it cannot read.
-LOOKED_AT = 16
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+LOOKED_AT = 16  # photos whose size is looked at
 
 
 @dataclasses.dataclass
@@ -37,6 +36,7 @@ class Prepared:
         config: `Config` without anything automatic.
         reasons: Dotted keys of what was chosen, and why.
         source: Photos to train on.
+        hardware: `Hardware` of this machine.
         test_source: Photos of the test split, or None.
         initial: `Initial` of `--init`, or None.
     """
@@ -44,6 +44,7 @@ class Prepared:
     config: Config
     reasons: dict
     source: object
+    hardware: Hardware
     test_source: object = None
     initial: Initial | None = None
 
@@ -67,7 +68,8 @@ def prepare(config, say=print, workers=None, num_tpu_cores=0):
     """
     workers = workers or Alone()
     require_same(workers, config.flatten() | _versions())
-    machine = shared_facts(workers, find_hardware()) | {"num_tpu_cores": num_tpu_cores}
+    hardware = find_hardware()
+    machine = shared_facts(workers, hardware) | {"num_tpu_cores": num_tpu_cores}
     if config.preset is not None:
         config = presets.apply_preset(config, config.preset)
     # The others find what the chief has downloaded, where they share a disk.
@@ -88,15 +90,15 @@ def prepare(config, say=print, workers=None, num_tpu_cores=0):
         config, followed = fit_config(config, initial)
         why |= followed
     checks.check_values(config)
-    facts = dataclasses.replace(
-        facts,
-        network=inspect_network(config),
-        photo_mb=mean_photo_mb(source, photo_reduction(config)),
-    )
+    facts = dataclasses.replace(facts, network=inspect_network(config))
+    if recipe_reading.needs_photo_mb(config, facts):
+        photo_mb = mean_photo_mb(source, photo_reduction(config))
+        facts = dataclasses.replace(facts, photo_mb=photo_mb)
     config, reasons = recipe.resolve(config, facts)
     if workers.cluster is not None:
         require_same(workers, config.flatten() | _photos(source))
-    return Prepared(config, {**why, **reasons}, source, test_source, initial)
+    reasons = {**why, **reasons}
+    return Prepared(config, reasons, source, hardware, test_source, initial)
 
 
 def shared_facts(workers, hardware):
@@ -226,7 +228,7 @@ def choose_data(config, say=print):
         }
     say("PASCAL VOC 2007 is not in data/: downloading it (about 0.9 GB) ...")
     try:
-        get_voc(2007, "data", ProgressLine("voc2007"))
+        get_voc(2007, "data", ByteLine("voc2007"))
     except UserError as error:
         say(
             f"VOC 2007 could not be downloaded ({error}). Training goes on with "

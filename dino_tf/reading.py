@@ -52,9 +52,7 @@ def view_reader(
             return tuple(first_readable(source, index, take)[0].values())
 
     else:
-        reduction = None
-        if decode_margin is not None:
-            reduction = partial(views.reduction, margin=decode_margin)
+        reduction = views.reduction_with(decode_margin)
         decode = partial(try_decode_photo, reduction=reduction)
         take = partial(
             read_one, source, bad_images=bad_images, decode=decode, cache=cache

@@ -15,6 +15,11 @@ def _processes(config, facts):
     return config.pipeline.workers, "a GPU wants more than threads of one Python give"
 
 
+def needs_photo_mb(config, facts):
+    """Whether a rule asks for `Facts.photo_mb`, for which photos are looked at."""
+    return config.pipeline.cache == "auto" and facts.num_gpus > 0
+
+
 def _cache(config, facts):
     if not facts.num_gpus:
         return "none", "on a CPU the network takes longer than the photos"

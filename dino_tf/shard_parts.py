@@ -7,6 +7,7 @@ import zipfile
 import numpy as np
 import tensorflow as tf
 
+from dino_tf.checksums import sha256_of
 from dino_tf.datasets import shards as files
 
 
@@ -59,7 +60,7 @@ class Part:
         self.facts |= {
             "rows": len(self._rows),
             "bytes": self._size,
-            "sha256": files.sha256_of(beside(self.file)),
+            "sha256": sha256_of(beside(self.file)),
         }
         arrays = {
             "records": np.array(self._rows, files.ROW),
@@ -123,7 +124,7 @@ def join(folder, count):
     for name, file in temporary.items():
         whole.pop(name).flush()
         to_disk(file)
-        sums[name] = files.sha256_of(file)
+        sums[name] = sha256_of(file)
         file.replace(folder / f"{name}.npy")
     return sums
 

@@ -11,8 +11,6 @@ import contextlib
 import dataclasses
 import functools
 import json
-import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from dino_tf.datasets import open_source
 from dino_tf.datasets import shards as files
 from dino_tf.distribute import available_cores
 from dino_tf.errors import UserError
+from dino_tf.progress import PhotoLine
 from dino_tf.shard_parts import Part, join, read_facts, write_json
 from dino_tf.shard_photos import prepare, read, reason_of
 
@@ -161,24 +160,6 @@ def describe(written):
             some = getattr(written, what)[:20]
             lines += [f"  {name} ({reason})" for name, reason in some]
     return "\n".join(lines)
-
-
-class PhotoLine:
-    """A line on the terminal that tells how many photos are written; else silent.
-
-    Args:
-        label: What is written.
-    """
-
-    def __init__(self, label):
-        self.label, self.shown = label, 0.0
-
-    def __call__(self, done, total):
-        now = time.monotonic()
-        if sys.stderr.isatty() and (now - self.shown >= 0.2 or done == total):
-            self.shown, end = now, "\n" if done == total else ""
-            sys.stderr.write(f"\r{self.label}: {done:,} of {total:,} photos {end}")
-            sys.stderr.flush()
 
 
 class _Job:

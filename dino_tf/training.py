@@ -18,7 +18,7 @@ from dino_tf.assemble import (
 )
 from dino_tf.checkpoint import Checkpoints, all_state
 from dino_tf.config import Config
-from dino_tf.distribute import find_hardware, make_strategy, start_sooner
+from dino_tf.distribute import make_strategy, starting_sooner
 from dino_tf.errors import Diverged, UserError
 from dino_tf.evaluate.knn import evaluate_knn
 from dino_tf.evaluate.splits import labelled_split, spread
@@ -86,7 +86,9 @@ def _train(prepared, say, workers, strategy, began):
     previous = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.run.precision)
     try:
-        return Job(prepared, folder, logger, say, workers, strategy).run(began, resumed)
+        job = Job(prepared, folder, logger, say, workers, strategy)
+        with starting_sooner():
+            return job.run(began, resumed)
     except (Diverged, UserError) as error:
         logger.error("%s: %s", type(error).__name__, error)
         raise
@@ -124,6 +126,7 @@ class Job:
         self.workers, self.strategy = workers, strategy
         self.config, self.initial = prepared.config, prepared.initial
         self.source, self.test_source = prepared.source, prepared.test_source
+        self.hardware = prepared.hardware
         self.folder, self.logger, self.say = folder, logger, say
         batch_size = self.config.pipeline.batch_size
         self.steps = steps_per_epoch(len(self.source), batch_size)
@@ -134,7 +137,6 @@ class Job:
         """Trains, evaluates, draws; returns `Run`."""
         config = self.config
         keras.utils.set_random_seed(config.run.seed)
-        start_sooner()
         chief = self.workers.is_chief
         with self.strategy.scope():
             model = build_model(config, self.steps)
@@ -170,9 +172,8 @@ class Job:
             self.say(f"continuing {self.folder.path} after epoch {done}")
         steps = self.steps * (config.run.epochs - done)
         # Parts of one CPU make no more of it.
-        devices = (
-            max(find_hardware().num_gpus, 1) if config.run.strategy != "none" else 1
-        )
+        several = config.run.strategy != "none"
+        devices = max(self.hardware.num_gpus, 1) if several else 1
         devices *= len(self.workers.cluster or [self])
         seconds, words = estimate_seconds(config, steps, backbone, devices)
         photos = f"{len(self.source):,} photos, {self.steps} steps an epoch"

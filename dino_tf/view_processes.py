@@ -21,7 +21,7 @@ import weakref
 
 import numpy as np
 
-from .errors import UserError
+from .errors import UserError, first_line
 from .view_worker import FAILED, REFUSED, REPLY, REQUEST
 
 # The paths are those of this process, so that the package is found wherever it lies.
@@ -86,7 +86,7 @@ class ViewProcesses:
         try:
             data = source.image_bytes(index)
         except OSError as error:
-            bad_images.add(name, str(error).partition("\n")[0] or type(error).__name__)
+            bad_images.add(name, first_line(error))
             return None
         views, image, reason = self._ask(seed, data, wanted=cache is not None)
         if views is None:

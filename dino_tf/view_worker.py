@@ -12,7 +12,6 @@ import signal
 import struct
 import sys
 import traceback
-from functools import partial
 
 import numpy as np
 
@@ -34,7 +33,7 @@ def main():
     # What a decoder prints shall not be taken for a reply.
     os.dup2(2, 1)
     views, margin, descriptor = pickle.load(requests)
-    reduction = None if margin is None else partial(views.reduction, margin=margin)
+    reduction = views.reduction_with(margin)
     shared = mmap.mmap(descriptor, 0)
     while len(head := requests.read(REQUEST.size)) == REQUEST.size:
         *seed, height, width, wanted, length = REQUEST.unpack(head)

@@ -1,5 +1,6 @@
 """Facts about the machine, strategies, and values across replicas."""
 
+import gc
 import os
 import subprocess
 from types import SimpleNamespace
@@ -38,23 +39,64 @@ def test_bfloat16_where_nothing_is_told(tmp_path):
     assert distribute._cpu_has_bf16(tmp_path / "missing") is False
 
 
-def test_gpu_memory_is_that_of_the_smallest(monkeypatch):
-    def answer(*args, **kwargs):
-        return SimpleNamespace(stdout="81920\n40960\n")
+def with_gpus(monkeypatch, answer):
+    """Two GPUs for TensorFlow; how nvidia-smi was asked about them."""
+    asked = []
 
-    monkeypatch.setattr(subprocess, "run", answer)
-    assert distribute._gpu_memory_gb() == 40.0
+    def run(command, **kwargs):
+        asked.append(command)
+        if isinstance(answer, Exception):
+            raise answer
+        return SimpleNamespace(stdout=answer)
+
+    config = tf.config
+    gpus = {"GPU": ["first", "second"]}
+    details = {"device_name": "A", "compute_capability": (8, 0)}
+    monkeypatch.setattr(config, "list_physical_devices", lambda kind: gpus[kind])
+    monkeypatch.setattr(config.experimental, "get_device_details", lambda gpu: details)
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(distribute.platform, "node", lambda: "here")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return asked
 
 
 @pytest.mark.parametrize(
-    "error", [FileNotFoundError(), subprocess.TimeoutExpired("nvidia-smi", 10)]
+    ("answer", "memory", "names"),
+    [
+        ("81920, GPU-a\n40960, GPU-b\n", 40.0, "GPU-a,GPU-b"),
+        ("[N/A], GPU-a\n[N/A], GPU-b\n", None, "GPU-a,GPU-b"),
+        ("Failed to initialize NVML\n", None, "of unknown names"),
+        (FileNotFoundError(), None, "of unknown names"),
+        (subprocess.TimeoutExpired("nvidia-smi", 10), None, "of unknown names"),
+        (subprocess.CalledProcessError(9, "nvidia-smi"), None, "of unknown names"),
+    ],
 )
-def test_gpu_memory_where_nothing_is_told(monkeypatch, error):
-    def fail(*args, **kwargs):
-        raise error
+def test_gpus_are_asked_about_once(monkeypatch, answer, memory, names):
+    asked = with_gpus(monkeypatch, answer)
+    found = distribute.find_hardware()
+    assert len(asked) == 1
+    # The memory of the smallest.
+    assert found.gpu_memory_gb == memory
+    assert found.gpus == f"here: all of {names}"
+    assert (found.num_gpus, found.gpu_name) == (2, "A")
+    assert found.compute_capability == (8, 0)
 
-    monkeypatch.setattr(subprocess, "run", fail)
-    assert distribute._gpu_memory_gb() is None
+
+def test_nothing_is_asked_where_there_is_no_gpu(monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    monkeypatch.setattr(subprocess, "run", None)
+    found = distribute.find_hardware()
+    assert (found.num_gpus, found.gpu_memory_gb, found.gpus) == (0, None, None)
+
+
+def test_the_collector_is_as_before_after_a_training():
+    before = gc.get_threshold()
+    with pytest.raises(KeyboardInterrupt), distribute.starting_sooner():
+        assert gc.get_threshold()[0] == distribute.OBJECTS_BETWEEN_COLLECTIONS
+        assert gc.get_freeze_count() > 1000
+        raise KeyboardInterrupt
+    assert gc.get_threshold() == before
+    assert gc.get_freeze_count() == 0
 
 
 def test_strategies_by_name():

@@ -1,10 +1,8 @@
 import hashlib
-import io
 
 import numpy as np
 import pytest
 
-from dino_tf import download as file
 from dino_tf.download import DownloadError, download
 from dino_tf.errors import UserError
 
@@ -131,15 +129,3 @@ def test_full_disk_is_told_before_the_download(server, tmp_path):
     with pytest.raises(DownloadError, match="MB are needed"):
         download([server.url + "/good"], tmp_path / "f", 10**18, SHA256)
     assert server.ranges == []
-
-
-def test_progress_line_only_on_a_terminal():
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
-    terminal, pipe = Terminal(), io.StringIO()
-    file.ProgressLine("voc", terminal)(2_000_000, 2_000_000)
-    file.ProgressLine("voc", pipe)(2_000_000, 2_000_000)
-    assert "voc 2 MB 100% of 2 MB" in terminal.getvalue()
-    assert pipe.getvalue() == ""

@@ -157,6 +157,20 @@ def test_size_of_photos_is_that_of_the_decoded_ones():
     )
 
 
+@pytest.mark.parametrize(
+    ("num_gpus", "cache", "looks"), [(1, "auto", 1), (1, "disk", 0), (0, "auto", 0)]
+)
+def test_size_of_photos_is_looked_at_where_it_is_asked_for(
+    num_gpus, cache, looks, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(module, "find_hardware", lambda: Hardware(num_gpus))
+    monkeypatch.setattr(module, "mean_photo_mb", lambda *given: asked.append(given))
+    values = {"data": "scenes:80", "preset": "quickstart", "pipeline.cache": cache}
+    prepare(Config.from_dict(values), lambda text: None)
+    assert len(asked) == looks
+
+
 def jpeg_bytes(source, index):
     """Photo 0 is broken."""
     if index == 0:

@@ -401,21 +401,6 @@ def test_a_split_that_is_not_there(tmp_path):
         shard_writer.write_splits(str(tmp_path / "photos"), tmp_path, ["test"])
 
 
-def test_progress_is_one_line_on_a_terminal(monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
-    terminal = Terminal()
-    monkeypatch.setattr(shard_writer.sys, "stderr", terminal)
-    line = shard_writer.PhotoLine("train of x")
-    for done in range(1, 1001):
-        line(done, 1000)
-    text = terminal.getvalue()
-    assert text.endswith("\rtrain of x: 1,000 of 1,000 photos \n")
-    assert text.count("\r") < 20
-
-
 def test_the_index_is_plain(tmp_path):
     write_shards(Everything(), tmp_path)
     index = json.loads((tmp_path / "train" / "index.json").read_text("utf-8"))

@@ -15,8 +15,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # only from lower ranks, or from files named before it in its own line.
 RANKS = (
     {
-        "": "errors tasks download schedules cluster guard workers rendezvous "
-        "multi_worker distribute settings config"
+        "": "errors checksums pillow_errors progress tasks download schedules cluster "
+        "guard workers rendezvous multi_worker distribute settings config"
     },
     {
         "": "checks placement presets recipe_reading recipe",

@@ -9,6 +9,7 @@ from PIL import Image
 
 from dino_tf.datasets.source import Source, digest_of_files, unique_names
 from dino_tf.errors import UserError
+from dino_tf.pillow_errors import UNREADABLE
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
@@ -163,7 +164,7 @@ def is_readable(file: Path) -> bool:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(file, formats=FORMATS) as image:
                 image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except UNREADABLE:
         return False
     return True
 

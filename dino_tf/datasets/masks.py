@@ -8,6 +8,7 @@ from PIL import Image
 from dino_tf.datasets.folder import EXTENSIONS, find_images
 from dino_tf.datasets.source import Source, digest_of_files, unique_names
 from dino_tf.errors import UserError
+from dino_tf.pillow_errors import UNREADABLE
 
 # Folders of photos and of masks below a root: as the archives of DUTS-TE, DUT-OMRON
 # and ECSSD unpack, as the programs that evaluate on them rename those, and usual names.
@@ -132,7 +133,7 @@ def read_binary_mask(file: Path) -> np.ndarray:
     try:
         with Image.open(file, formats=["PNG"]) as image:
             grey = _grey(image)
-    except (OSError, SyntaxError) as error:
+    except UNREADABLE as error:
         raise UserError(f"mask {file} is no whole PNG file") from error
     if grey is None:
         raise UserError(f"mask {file} has colours; allowed: black, greys and white")

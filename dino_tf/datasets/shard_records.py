@@ -18,6 +18,7 @@ from PIL import Image
 
 from dino_tf.datasets.source import Boxes
 from dino_tf.errors import UserError
+from dino_tf.pillow_errors import UNREADABLE
 
 # Types of masks that are read back; a record of others is damaged.
 _TYPES = {np.dtype(kind).newbyteorder("<").str for kind in "?bBhHiIqQ"}
@@ -103,13 +104,7 @@ def array_of(data, name):
         png = io.BytesIO(features[name].bytes_list.value[0])
         with Image.open(png, formats=["PNG"]) as image:
             return np.array(image.convert("L")).view(kind)
-    except (
-        OSError,
-        SyntaxError,
-        LookupError,
-        ValueError,
-        Image.DecompressionBombError,
-    ) as error:
+    except (*UNREADABLE, LookupError) as error:
         raise DamagedRecord(f"{name} is damaged ({error})") from error
 
 

@@ -13,7 +13,6 @@ mapped, so that an open source costs the pages that are looked at. No file is na
 in the index, so that it leads nowhere but into its own folder.
 """
 
-import hashlib
 import json
 import os
 import stat
@@ -26,6 +25,7 @@ from urllib.parse import quote, unquote
 
 import numpy as np
 
+from dino_tf.checksums import sha256_of
 from dino_tf.datasets.shard_records import DamagedRecord, array_of, boxes_of
 from dino_tf.datasets.source import Source, digest, unique_names
 from dino_tf.errors import UserError
@@ -263,16 +263,6 @@ def read_index(folder):
         raise UserError(
             f"{file} is no index of shards ({reason}); allowed: {FORMAT!r}"
         ) from error
-
-
-def sha256_of(file):
-    """SHA-256 of a file in hexadecimal.
-
-    Raises:
-        OSError: It cannot be read.
-    """
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _difference(file, sha256):

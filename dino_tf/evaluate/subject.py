@@ -35,7 +35,7 @@ class Subject:
         std: Of red, green, blue in 0 to 1, as in training.
         size: Side in pixels of the photos, where a task is asked for no other.
         store: `Store` that keeps features between tasks.
-        track: Function of (number of photos, label) that returns an object with
+        track: Function of (label, number of photos) that returns an object with
             `add(n)`, which shows progress; None shows none.
         batch_size: Photos in one forward pass.
     """
@@ -99,7 +99,7 @@ class Subject:
 
     def progress(self, count, label):
         """Object with `add(n)` that shows how many of `count` photos are done."""
-        return self.track(count, label) if self.track else _Silent()
+        return self.track(label, count) if self.track else _Silent()
 
     def summaries(self, source, size, names=("cls",), indices=None):
         """Features of whole photos, from one pass over them or from the store.

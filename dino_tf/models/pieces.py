@@ -176,29 +176,49 @@ class Piece:
         return run(*inputs, kernel)
 
 
-def _gelu_parts(x, bias):
-    wide = ops.cast(x, "float32") + ops.cast(bias, "float32")
-    return wide, 1.0 + ops.erf(wide * (1.0 / math.sqrt(2.0)))
-
-
-def _gelu(x, bias):
-    wide, double = _gelu_parts(x, bias)
+def _gelu_parts(wide, dtype):
+    """GELU of float32 numbers, in `dtype`, and 1 + erf(wide / sqrt(2))."""
+    double = 1.0 + ops.erf(wide * (1.0 / math.sqrt(2.0)))
     # In this order LiteRT's converter knows the function; it has no `erf` alone.
-    return ops.cast(0.5 * wide * double, x.dtype)
+    return ops.cast(0.5 * wide * double, dtype), double
 
 
-def _gelu_backward(x, bias, upstream):
-    wide, double = _gelu_parts(x, bias)
+def _gelu_slope(wide, double, upstream):
     density = ops.exp(wide * wide * -0.5) * (1.0 / math.sqrt(2.0 * math.pi))
-    slope = ops.cast(upstream, "float32") * (0.5 * double + wide * density)
-    output = ops.cast(0.5 * wide * double, x.dtype)
+    return ops.cast(upstream, "float32") * (0.5 * double + wide * density)
+
+
+def _gelu(x):
+    return _gelu_parts(ops.cast(x, "float32"), x.dtype)[0]
+
+
+def _gelu_backward(x, upstream):
+    wide = ops.cast(x, "float32")
+    output, double = _gelu_parts(wide, x.dtype)
+    return ops.cast(_gelu_slope(wide, double, upstream), x.dtype), output
+
+
+def _shifted(x, bias):
+    return ops.cast(x, "float32") + ops.cast(bias, "float32")
+
+
+def _biased_gelu(x, bias):
+    return _gelu_parts(_shifted(x, bias), x.dtype)[0]
+
+
+def _biased_gelu_backward(x, bias, upstream):
+    wide = _shifted(x, bias)
+    output, double = _gelu_parts(wide, x.dtype)
+    slope = _gelu_slope(wide, double, upstream)
     rows = tuple(range(len(x.shape) - 1))
     of_bias = ops.cast(ops.sum(slope, axis=rows), bias.dtype)
     return ops.cast(slope, x.dtype), of_bias, output
 
 
-# (x (n, d), bias (d,)) -> exact GELU of x + bias, taken in float32, in the type of x.
-BIASED_GELU = Piece.of(_gelu, _gelu_backward)
+# x (..., d) -> exact GELU of x, taken in float32, in the type of x.
+GELU = Piece.of(_gelu, _gelu_backward)
+# (x (n, d), bias (d,)) -> the same of x + bias, in the type of x.
+BIASED_GELU = Piece.of(_biased_gelu, _biased_gelu_backward)
 
 
 @functools.cache

@@ -1,14 +1,15 @@
 """Published weights by name: where they lie, and a cache that checks them."""
 
 import difflib
-import hashlib
 import json
 import os
 import pathlib
 
-from dino_tf.download import DownloadError, ProgressLine, download
+from dino_tf.checksums import sha256_of
+from dino_tf.download import DownloadError, download
 from dino_tf.errors import UserError
 from dino_tf.models.torch_file import is_torch_file
+from dino_tf.progress import ByteLine
 
 DINO_SERVER = "https://dl.fbaipublicfiles.com/dino"
 DINOV2_SERVER = "https://dl.fbaipublicfiles.com/dinov2"
@@ -81,7 +82,7 @@ def fetch_published(name, progress=None):
         damaged = f"{file} is not as it was first downloaded; "
     fresh = file.with_name(file.name + ".new")
     try:
-        download([url], fresh, progress=progress or ProgressLine(name))
+        download([url], fresh, progress=progress or ByteLine(name))
         if not is_torch_file(fresh):
             raise DownloadError(f"{url} gave no PyTorch file (a page of a proxy?)")
         facts = _facts(fresh)
@@ -133,9 +134,7 @@ def fetch_from_hub(source):
 
 
 def _facts(file):
-    with open(file, "rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return {"size": file.stat().st_size, "sha256": digest}
+    return {"size": file.stat().st_size, "sha256": sha256_of(file)}
 
 
 def _write_note(note, facts):

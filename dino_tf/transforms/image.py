@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from ..errors import UserError
+from ..errors import UserError, first_line
 from .pixels import IMAGENET_MEAN, IMAGENET_STD
 
 
@@ -67,10 +67,9 @@ def _is_animated_webp(data):
 
 
 def _reason(error):
-    text = error.message if isinstance(error, tf.errors.OpError) else str(error)
-    first_line = text.split("[Op:")[0].partition("\n")[0].strip()
+    text = first_line(error).partition("[Op:")[0].strip()
     # TensorFlow begins with the name of the operation, which says nothing here.
-    return first_line.rpartition("}} ")[2] or type(error).__name__
+    return text.rpartition("}} ")[2] or type(error).__name__
 
 
 def _decode(data, channels):

@@ -5,6 +5,8 @@ import struct
 import cv2
 import numpy as np
 
+from ..errors import first_line
+
 # OpenCV's flags of a decoding to RGB by the denominator of its scale. A photo lies as
 # its pixels do, whatever its EXIF data say, as everywhere in the program.
 _AS_STORED = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
@@ -36,22 +38,22 @@ def try_decode_photo(read, reduction=None):
     """
     try:
         data = read()
-    except OSError:
-        return _try_decode(read)
+    except OSError as error:
+        return None, first_line(error)
     frame = jpeg_frame(data) if data[:3] == _START and data[-2:] == _END else None
     if frame and frame[2] in (1, 3):
         ratio = 1 if reduction is None else reduction(*frame[:2])
         image = _decode(data, _FLAGS[ratio])
         if image is not None:
             return image, None
-    return _try_decode(lambda: data)
+    return _try_decode(data)
 
 
-def _try_decode(read):
+def _try_decode(data):
     # Not above: most processes that draw views never need TensorFlow.
     from .image import try_decode
 
-    return try_decode(read)
+    return try_decode(lambda: data)
 
 
 def _decode(data, flags):

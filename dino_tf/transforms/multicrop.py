@@ -9,11 +9,12 @@ batches and what `DINO.train_step` reads.
 - V may be 0: "local" is then (0, s, s, 3), never absent.
 
 Any callable (image, seed) that returns this may stand in for `MultiCrop`. One that
-also has its methods `draw`, `finish` and `reduction` is called by the pipeline in two
-halves, so that views wait and are put together in 8 bits.
+also has its other public methods is called by the pipeline in two halves, so that views
+wait and are put together in 8 bits.
 """
 
 import math
+from functools import partial
 
 import numpy as np
 
@@ -221,6 +222,17 @@ class MultiCrop:
             side = min(math.sqrt(share * height * width * least), height, width)
             ratios = [ratio for ratio in ratios if side / ratio >= margin * size]
         return ratios[0] if ratios else 1
+
+    def reduction_with(self, margin):
+        """`reduction` with a margin: a function (height, width) that can be pickled.
+
+        Args:
+            margin: As for `reduction`; None makes no photo smaller.
+
+        Returns:
+            The function, None for None.
+        """
+        return None if margin is None else partial(self.reduction, margin=margin)
 
     def _odds(self):
         """Probabilities of flip, jitter, grey, blur and solarise, a row per view."""

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 from PIL import Image
 
+from ..pillow_errors import UNREADABLE
 from .image import try_decode
 
 _ORIENTATION = 0x0112  # EXIF tag
@@ -74,7 +75,7 @@ def _header(data):
                 orientation = image.getexif().get(_ORIENTATION)
                 profile = image.info.get("icc_profile") or b""
                 size = image.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except UNREADABLE:
         return None, {}
     facts = {}
     if orientation in range(2, 9):

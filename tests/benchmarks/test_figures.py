@@ -51,6 +51,19 @@ def test_step_tells_unlike_losses(answer, capsys):
     told(step, result, capsys, "losses NOT ALIKE")
 
 
+@pytest.mark.parametrize(
+    ("has_bf16", "precision"), [(True, "mixed_bfloat16"), (False, "float32")]
+)
+def test_automatic_precision_is_that_of_a_training(has_bf16, precision, monkeypatch):
+    import step
+
+    from dino_tf import distribute
+
+    found = distribute.Hardware(cpu_has_bf16=has_bf16)
+    monkeypatch.setattr(distribute, "find_hardware", lambda: found)
+    assert step.automatic_precision() == precision
+
+
 def test_network(answer, capsys):
     import network
 
@@ -145,6 +158,30 @@ def test_attend(answer, capsys):
     told(attend, result, capsys, "attention alike: apart by 4.0e-06")
     checks["ours"][1] = 0.26
     assert not attend.summary({"count": 6}, found, checks)["alike"]
+
+
+def test_views(answer, capsys):
+    import views
+
+    def one(others, **more):
+        return {"photos": 4, "mean": 0.1, "deviation": 1.0, "others": others, **more}
+
+    stages = [{"decode": 0.5, "resize": 1.5}, {"decode": 1.5, "resize": 0.5}]
+    ours = [one(0.0, stages=stages[0]), one(2.0, stages=stages[1])]
+    theirs = {"photos": 4, "mean": 0.15, "deviation": 1.05}
+    found = {"ours": answer([1.0, 3.0], ours), "published": answer([4.0], [theirs])}
+    result = views.summary({}, found)
+    side = result["sides"]["ours"]
+    assert side["photos_per_second"] == 2.0
+    # 2 and 6 seconds of its own, 0 and 2 of other processes.
+    assert side["processor_ms_per_photo"] == 1250
+    assert side["of_them_in_other_processes"] == 250
+    assert side["stages_ms_per_photo"] == {"decode": 250, "resize": 250}
+    assert result["ours_over_published"] == 2.0
+    assert result["processor_seconds_published_over_ours"] == 1.6
+    told(views, result, capsys, "views alike", "by seconds of the processor: 1.60")
+    found["published"]["results"][0]["mean"] = 0.3
+    told(views, views.summary({}, found), capsys, "views NOT ALIKE")
 
 
 def test_features(answer, capsys):

@@ -12,11 +12,13 @@ TINY = "--arch vit_tiny --patch-size 16".split()
 
 def result_of(name, words, tmp_path, monkeypatch, capsys):
     """Runs a benchmark as its command would; its JSON. No line is too long."""
+    import turns
+
     program = __import__(name)
     out = tmp_path / "new" / "out.json"
     line = [f"{name}.py", *words, "--turns", "1", "--out", str(out)]
     monkeypatch.setattr(sys, "argv", line)
-    program.main()
+    turns.main(program.arguments, program.measure, program.tell)
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
     return json.loads(out.read_text())
 
@@ -63,6 +65,18 @@ def test_attend(tmp_path, monkeypatch, capsys):
     assert set(side) >= SIDE | {"per_second", "ready_seconds"}
     # A sheet, photo, mean, mask, masked and three heads for each of three photos.
     assert side["files"] == 3 * 8
+    assert len(side["seconds"]) == 2
+
+
+@pytest.mark.slow
+def test_views(tmp_path, monkeypatch, capsys):
+    words = "--photo 80x60 --photos 4 --batch 2 --global-size 32 --local-size 16"
+    words = f"{words} --num-local 1 --runs 2 --stages".split()
+    result = result_of("views", words, tmp_path, monkeypatch, capsys)
+    assert set(result) == KEYS
+    side = result["sides"]["ours"]
+    assert set(side) >= SIDE | {"photos_per_second", "processor_ms_per_photo"}
+    assert set(side["stages_ms_per_photo"]) >= {"decode", "resize", "normalise"}
     assert len(side["seconds"]) == 2
 
 

@@ -1,6 +1,7 @@
 """Sides that take turns, by a side that only counts."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,6 +43,40 @@ def test_sides_take_turns_and_warm_up_runs_do_not_count(tmp_path):
         assert one["memory"]["fact"] == 1
     assert other["b"]["results"] == [-1]
     assert "not an answer" in (tmp_path / "a.log").read_text()
+
+
+def test_commands_of_both_sides(tmp_path):
+    import turns
+
+    given = SimpleNamespace(published=None, torch_python="peer")
+    command = [sys.executable, turns.HERE / "step_ours.py", '{"a": 1}']
+    assert turns.commands("step", given, {"a": 1}) == {"ours": command}
+    given.published = str(tmp_path)
+    both = turns.commands("step", given, {"a": 1}, {"a": 2})
+    theirs = ["peer", turns.HERE / "step_published.py", tmp_path, '{"a": 2}']
+    assert both == {"ours": command, "published": theirs}
+    file = tmp_path / "eval_knn.py"
+    file.touch()
+    given.published = str(file)
+    assert turns.published("step", given, {"a": 2}) == {"published": theirs}
+
+
+@pytest.mark.parametrize("name", ["step", "network"])
+def test_programs_of_a_network_share_its_arguments(name):
+    import turns
+
+    given = __import__(name).arguments(["--batch", "2", "--sizes", '{"depth": 1}'])
+    assert turns.chosen(given, turns.NETWORK) == {
+        "arch": "vit_small",
+        "patch_size": 16,
+        "global_size": 224,
+        "local_size": 96,
+        "num_local": 8,
+        "batch": 2,
+        "out_dim": 4096,
+        "precision": "float32",
+        "sizes": {"depth": 1},
+    }
 
 
 def test_a_side_that_ends_is_named_with_its_last_words(tmp_path):

@@ -41,7 +41,7 @@ def known_norm(x, gamma, beta):
     return (x - mean) / tf.sqrt(variance + 1e-6) * gamma + beta
 
 
-def known_gelu(x, bias):
+def known_gelu(x, bias=0.0):
     return tf.nn.gelu(x + bias, approximate=False)
 
 
@@ -66,6 +66,12 @@ def test_pieces_and_their_products_have_the_known_gradients(rng, compiled, monke
     with pieces.one_pass():
         agree(norm, known_norm, [draw(rng, 2, 3, 5), factor, shift])
         agree(pieces.BIASED_GELU, known_gelu, [rows, shift])
+        agree(pieces.GELU, known_gelu, [draw(rng, 2, 3, 5)])
+        agree(
+            lambda *x: pieces.GELU.times(x[:-1], x[-1], "float32"),
+            lambda x, kernel: tf.matmul(known_gelu(x), kernel),
+            [rows, kernel],
+        )
         for piece, known in ((norm, known_norm), (pieces.BIASED_GELU, known_gelu)):
             inputs = [factor, shift] if piece is norm else [shift]
             agree(
@@ -92,11 +98,11 @@ def test_attention_of_one_query_is_a_row_of_all(rng):
 def test_low_precision_is_kept_low_and_computed_high(rng):
     rows = tf.cast(draw(rng, 6, 5) * 30, "bfloat16")
     bias = tf.zeros((5,), "bfloat16")
-    output = pieces.BIASED_GELU(rows, bias)
-    assert output.dtype == "bfloat16"
     wide = tf.nn.gelu(tf.cast(rows, "float32"), approximate=False)
     rounded = tf.cast(tf.cast(wide, "bfloat16"), "float32")
-    np.testing.assert_allclose(tf.cast(output, "float32"), rounded, atol=1e-8)
+    for output in (pieces.BIASED_GELU(rows, bias), pieces.GELU(rows)):
+        assert output.dtype == "bfloat16"
+        np.testing.assert_allclose(tf.cast(output, "float32"), rounded, atol=1e-8)
 
 
 def network():

@@ -66,11 +66,26 @@ def test_a_damaged_file_with_an_end_is_refused_alike():
         same(data[:place] + b"\x55" * 8 + data[place + 8 :])
 
 
-def test_a_file_that_cannot_be_read():
-    def read():
-        raise FileNotFoundError("gone")
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError("gone"),
+        FileNotFoundError(2, "No such file or directory", "/photos/a.jpg"),
+        OSError("damaged\nsecond line"),
+        TimeoutError(),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_tried_once(error):
+    tries = []
 
-    assert try_decode_photo(read) == (None, "gone")
+    def read():
+        tries.append(1)
+        raise error
+
+    found = try_decode_photo(read)
+    assert len(tries) == 1
+    assert found == try_decode(read)
+    assert found == (None, str(error).partition("\n")[0] or "TimeoutError")
 
 
 @pytest.mark.parametrize("ratio, shape", [(2, (39, 62)), (4, (20, 31)), (8, (10, 16))])

@@ -1,3 +1,5 @@
+import pickle
+
 import cv2
 import numpy as np
 import pytest
@@ -180,6 +182,12 @@ def test_drawn_and_finished_views_are_the_called_ones(photo):
 )
 def test_reduction_leaves_every_crop_its_pixels(height, width, margin, ratio):
     assert MultiCrop().reduction(height, width, margin) == ratio
+    sent = pickle.loads(pickle.dumps(MultiCrop().reduction_with(margin)))
+    assert sent(height, width) == ratio
+
+
+def test_without_a_margin_nothing_is_reduced():
+    assert MultiCrop().reduction_with(None) is None
 
 
 def test_views_of_a_reduced_photo_show_the_same():

@@ -1,0 +1,87 @@
+"""Lines that tell how far work has come, by a clock that stands still between calls."""
+
+import io
+from types import SimpleNamespace
+
+import pytest
+
+from dino_tf import progress
+from dino_tf.progress import ByteLine, PhotoLine
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock whose time is in `now`."""
+    clock = SimpleNamespace(now=100.0)
+    clock.monotonic = lambda: clock.now
+    monkeypatch.setattr(progress, "time", clock)
+    return clock
+
+
+def test_bytes_with_their_share_and_speed(clock):
+    terminal = Terminal()
+    line = ByteLine("voc", terminal)
+    clock.now += 2
+    line(3_000_000, 12_000_000)
+    line(12_000_000, 12_000_000)
+    assert terminal.getvalue() == (
+        "\rvoc 3 MB  25% of 12 MB 1.5 MB/s   \rvoc 12 MB 100% of 12 MB 6.0 MB/s   \n"
+    )
+
+
+def test_bytes_of_a_file_of_unknown_length(clock):
+    terminal = Terminal()
+    line = ByteLine("voc", terminal)
+    clock.now += 1
+    line(3_000_000, None)
+    assert terminal.getvalue() == "\rvoc 3 MB  3.0 MB/s   "
+
+
+def test_photos(clock):
+    terminal = Terminal()
+    line = PhotoLine("train of x", stream=terminal)
+    clock.now += 1
+    line(999, 1000)
+    line(1000, 1000)
+    assert terminal.getvalue() == (
+        "\rtrain of x: 999 of 1,000 photos \rtrain of x: 1,000 of 1,000 photos \n"
+    )
+
+
+def test_photos_that_are_counted(clock):
+    terminal = Terminal()
+    line = PhotoLine("features", 5, terminal)
+    clock.now += 1
+    line.add(2)
+    # A last batch may be counted whole.
+    line.add(4)
+    assert terminal.getvalue() == (
+        "\rfeatures: 2 of 5 photos \rfeatures: 6 of 5 photos \n"
+    )
+
+
+def test_at_most_five_updates_a_second_and_always_the_last(clock):
+    terminal = Terminal()
+    line = PhotoLine("x", 1000, terminal)
+    for _ in range(1000):
+        clock.now += 1 / 512
+        line.add(1)
+    text = terminal.getvalue()
+    # Of 1.95 seconds, after 103 photos each, and the end.
+    assert text.count("\r") == 9 + 1
+    assert text.startswith("\rx: 103 of 1,000 photos \rx: 206 of")
+    assert text.endswith("\rx: 1,000 of 1,000 photos \n")
+
+
+def test_silent_where_there_is_no_terminal(capsys):
+    file = io.StringIO()
+    ByteLine("voc", file)(2, 2)
+    PhotoLine("x", 2, file).add(2)
+    PhotoLine("x")(2, 2)
+    assert file.getvalue() == ""
+    assert capsys.readouterr() == ("", "")
