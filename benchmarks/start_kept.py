@@ -29,16 +29,8 @@ MOMENTS = ("imported", "loaded", "computing begins", "first step ends")
 def arguments(words=None):
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--arch", default="vit_small")
-    parser.add_argument("--patch-size", type=int, default=16)
-    parser.add_argument("--global-size", type=int, default=224)
-    parser.add_argument("--local-size", type=int, default=96)
-    parser.add_argument("--num-local", type=int, default=8)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--out-dim", type=int, default=4096)
-    parser.add_argument("--drop-path", type=float, default=0.1)
-    parser.add_argument("--precision", default="mixed_bfloat16")
-    parser.add_argument("--sizes", type=json.loads, default={}, help=argparse.SUPPRESS)
+    turns.add_network(parser, ("float32", "mixed_bfloat16"))
+    parser.set_defaults(precision="mixed_bfloat16")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--out", metavar="FILE", help="the figures as JSON")
     return parser.parse_args(words)
@@ -65,27 +57,26 @@ def use(work, folder, began):
     import step_ours
     import tensorflow as tf
 
-    from dino_tf.distribute import start_sooner
+    from dino_tf.distribute import starting_sooner
 
     moments = {"imported": time.time() - began}
-    start_sooner()
-    batch = step_ours.views(work)
-    kept = tf.saved_model.load(folder)
-    moments["loaded"] = time.time() - began
-    float(kept.step(batch)["loss"])
-    moments["first step ends"] = time.time() - began
-    second = time.perf_counter()
-    float(kept.step(batch)["loss"])
-    seconds = time.perf_counter() - second
+    with starting_sooner():
+        batch = step_ours.views(work)
+        kept = tf.saved_model.load(folder)
+        moments["loaded"] = time.time() - began
+        float(kept.step(batch)["loss"])
+        moments["first step ends"] = time.time() - began
+        second = time.perf_counter()
+        float(kept.step(batch)["loss"])
+        seconds = time.perf_counter() - second
     moments["computing begins"] = moments["first step ends"] - seconds
     return moments
 
 
 def measure(given):
     """Starts as many processes as there are turns; a dictionary of all figures."""
-    keys = "arch patch_size global_size local_size num_local batch out_dim drop_path"
-    work = {key: getattr(given, key) for key in f"{keys} precision sizes".split()}
-    work |= {"xla": False, "recompute": False, "strategy": "none"}
+    work = turns.chosen(given, turns.NETWORK)
+    work |= {"drop_path": 0.1, "xla": False, "recompute": False, "strategy": "none"}
     with tempfile.TemporaryDirectory() as folder:
         _run("keep", work, folder)
         found = [json.loads(_run("use", work, folder)) for _ in range(given.turns)]
@@ -114,10 +105,7 @@ def main():
         what, *others, began = json.loads(sys.argv[2])
         print(json.dumps(use(*others, began) if what == "use" else keep(*others)))
         return
-    given = arguments()
-    result = measure(given)
-    tell(result)
-    turns.write(result, given.out)
+    turns.main(arguments, measure, tell)
 
 
 if __name__ == "__main__":
