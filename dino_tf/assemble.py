@@ -21,11 +21,11 @@ from dino_tf.settings import value_of
 from dino_tf.transforms.multicrop import MultiCrop
 from dino_tf.views import views_outermost
 from dino_tf.workload import (
-    TYPICAL_SHARE,
     count_numbers,
-    flops_per_photo,
     matmul_rate,
     seconds_per_photo,
+    step_flops,
+    step_share,
 )
 
 
@@ -197,7 +197,7 @@ def estimate_seconds(config, steps, backbone, devices=1):
         return seconds / devices, "timed passes of the network"
     width, depth, _ = checks.network(config)
     sizes = [width] + [head.hidden_dim] * (head.num_layers - 1)
-    flops = flops_per_photo(
+    flops = step_flops(
         sides,
         config.model.patch_size,
         width,
@@ -205,6 +205,6 @@ def estimate_seconds(config, steps, backbone, devices=1):
         [*sizes, head.bottleneck_dim, head.out_dim],
     )
     dtype = config.run.precision.removeprefix("mixed_")
-    rate = matmul_rate(dtype) * TYPICAL_SHARE * devices
+    rate = matmul_rate(dtype) * step_share(width, dtype) * devices
     words = "the arithmetic of the network and a test of this machine"
     return photos * flops / rate, words

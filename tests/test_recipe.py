@@ -119,15 +119,25 @@ def test_batch_leaves_updates_in_a_small_set():
     assert resolved(GPU).pipeline.batch_size == 64
 
 
-def test_memory_estimate_meets_the_published_measurement():
-    # Table 8 of the paper: 15.4 GB for 64 photos, 10 local crops, half precision.
-    config = resolved(views__num_local=10, run__precision="mixed_bfloat16")
-    assert 64 * gigabytes_per_photo(config) == pytest.approx(14.4, abs=0.1)
+@pytest.mark.parametrize(
+    ("precision", "mebibytes"), [("float32", 2109), ("mixed_bfloat16", 1356)]
+)
+def test_memory_estimate_is_a_little_more_than_was_measured(precision, mebibytes):
+    # What 16 photos took more than 4.
+    config = resolved(
+        run__precision=precision,
+        model__arch="vit_small",
+        views__global_size=224,
+        views__local_size=96,
+        views__num_local=8,
+    )
+    ratio = 12 * gigabytes_per_photo(config) * 1e9 / 2**20 / mebibytes
+    assert 1.05 < ratio < 1.2
 
 
 def test_batch_that_does_not_fit_is_split():
     small = Facts(1_281_167, num_gpus=1, compute_capability=(8, 0), gpu_memory_gb=16)
-    assert resolved(small, pipeline__batch_size=256).optimizer.accumulate_steps == 8
+    assert resolved(small, pipeline__batch_size=256).optimizer.accumulate_steps == 4
     large = Facts(1_281_167, num_gpus=1, compute_capability=(8, 0), gpu_memory_gb=80)
     assert resolved(large, pipeline__batch_size=256).optimizer.accumulate_steps == 1
     assert resolved(GPU, pipeline__batch_size=256).optimizer.accumulate_steps == 1

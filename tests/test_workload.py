@@ -40,6 +40,24 @@ def test_exact_step_of_one_photo_by_hand():
     assert every - less == 2 * 4 * 2 * 480 + 3 * 2 * 102
 
 
+@pytest.mark.parametrize(
+    ("width", "dtype", "measured"),
+    [
+        (384, "float32", 0.78),
+        (384, "bfloat16", 0.62),
+        (96, "float32", 0.29),
+        (96, "bfloat16", 0.22),
+    ],
+)
+def test_share_of_a_step_is_near_what_was_measured(width, dtype, measured):
+    assert 1 / 1.4 < workload.step_share(width, dtype) / measured < 1.4
+
+
+def test_half_of_a_step_at_the_even_width():
+    assert workload.step_share(150) == 0.5
+    assert workload.step_share(300, "float16") == 0.5
+
+
 def test_numbers_of_a_network_by_hand():
     layers = [
         keras.layers.Conv2D(3, 3, padding="same", use_bias=False),
