@@ -8,7 +8,7 @@ import numpy as np
 STUDENT_PASSES = 3
 # Width of a network whose training step takes as long for all else (norms, softmax,
 # views, updates) as for its matrix products, in float32; see `step_share`.
-EVEN_WIDTH = 180
+EVEN_WIDTH = 150
 
 
 def vit_flops(tokens, width, depth, mlp_ratio=4.0):

@@ -50,12 +50,12 @@ def test_exact_step_of_one_photo_by_hand():
     ],
 )
 def test_share_of_a_step_is_near_what_was_measured(width, dtype, measured):
-    assert 1 / 1.25 < workload.step_share(width, dtype) / measured < 1.25
+    assert 1 / 1.4 < workload.step_share(width, dtype) / measured < 1.4
 
 
 def test_half_of_a_step_at_the_even_width():
-    assert workload.step_share(180) == 0.5
-    assert workload.step_share(360, "float16") == 0.5
+    assert workload.step_share(150) == 0.5
+    assert workload.step_share(300, "float16") == 0.5
 
 
 def test_numbers_of_a_network_by_hand():
