@@ -72,10 +72,10 @@ class LayerNorm(keras.layers.Layer):
         """Factor and shift (D,) as tensors."""
         return [_tensor(self.gamma), _tensor(self.beta)]
 
-    def times(self, x, kernel, dtype):
-        """Normalised (n, D) `x` times `kernel` (D, m), both in `dtype`."""
+    def times(self, x, kernel, dtype, bias=None):
+        """Normalised (n, D) `x` times `kernel` (D, m), both in `dtype`, and `bias`."""
         piece = pieces.layer_norm(self.epsilon, dtype)
-        return piece.times((x, *self.weights_of_rows()), kernel, dtype)
+        return piece.times((x, *self.weights_of_rows()), kernel, dtype, bias)
 
 
 class DropPath(keras.layers.Layer):
@@ -157,20 +157,19 @@ class Attention(keras.layers.Layer):
         x = ops.reshape(x, (-1, tokens, self.num_heads, size))
         return ops.transpose(x, (0, 2, 1, 3))
 
-    def _product(self, x, columns, norm=None):
+    def _columns(self, x, columns, norm=None):
         """(B, N, D) times some columns of the matrix, a slice: (B, N, m)."""
         flat = ops.reshape(x, (-1, self.dim))
         # Slicing the kernel leaves out the queries that nobody asks for.
         kernel, bias = _tensor(self.qkv.kernel), _tensor(self.qkv.bias)
         if columns != slice(None):
             kernel, bias = kernel[:, columns], bias[columns]
-        made = _normed_product(flat, kernel, norm, self.compute_dtype)
-        made = made + ops.cast(bias, made.dtype)
+        made = _product(flat, kernel, norm, self.compute_dtype, bias)
         return ops.reshape(made, (-1, ops.shape(x)[1], bias.shape[0]))
 
     def project(self, x):
         """Queries, keys and values of normalised (B, N, D), each (B, N, D)."""
-        return ops.split(self._product(x, slice(None)), 3, axis=-1)
+        return ops.split(self._columns(x, slice(None)), 3, axis=-1)
 
     def weights_of(self, queries, keys, rotation=None):
         """Attention (B, heads, queries, N) in float32 of what `project` gives.
@@ -194,17 +193,19 @@ class Attention(keras.layers.Layer):
         """
         if cls_only:
             parts = [
-                self._product(x[:, :1], slice(None, self.dim), norm),
-                self._product(x, slice(self.dim, None), norm),
+                self._columns(x[:, :1], slice(None, self.dim), norm),
+                self._columns(x, slice(self.dim, None), norm),
             ]
         else:
-            parts = [self._product(x, slice(None), norm)]
+            parts = [self._columns(x, slice(None), norm)]
         if rotation is None:
             mixed = pieces.attention(self.num_heads)(*parts)
         else:
             mixed = self._rotated(parts, rotation)
         tokens = ops.shape(mixed)[1]
-        mixed = self.proj(ops.reshape(mixed, (-1, self.dim)))
+        mixed = ops.reshape(mixed, (-1, self.dim))
+        bias = _tensor(self.proj.bias)
+        mixed = _product(mixed, self.proj.kernel, None, self.compute_dtype, bias)
         return ops.reshape(mixed, (-1, tokens, self.dim))
 
     def _rotated(self, parts, rotation):
@@ -217,11 +218,11 @@ class Attention(keras.layers.Layer):
         return ops.reshape(mixed, (-1, ops.shape(queries)[1], self.dim))
 
 
-def _normed_product(x, kernel, norm, dtype):
-    """(n, D), normalised by `norm` if there is one, times (D, m), in `dtype`."""
+def _product(x, kernel, norm, dtype, bias=None):
+    """(n, D), normalised by `norm` if any, times (D, m), in `dtype`, and `bias`."""
     if norm is not None:
-        return norm.times(x, _tensor(kernel), dtype)
-    return ops.matmul(ops.cast(x, dtype), ops.cast(kernel, dtype))
+        return norm.times(x, _tensor(kernel), dtype, bias)
+    return pieces.AS_IT_IS.times((ops.cast(x, dtype),), _tensor(kernel), dtype, bias)
 
 
 class Mlp(keras.layers.Layer):
@@ -242,10 +243,10 @@ class Mlp(keras.layers.Layer):
         """(B, N, D) -> (B, N, D); `norm` is applied to `x` first."""
         flat = ops.reshape(x, (-1, self.dim))
         dtype = self.compute_dtype
-        hidden = _normed_product(flat, self.fc1.kernel, norm, dtype)
-        bias, kernel = _tensor(self.fc1.bias), _tensor(self.fc2.kernel)
-        flat = pieces.BIASED_GELU.times((hidden, bias), kernel, dtype)
-        flat = flat + ops.cast(self.fc2.bias, dtype)
+        hidden = _product(flat, self.fc1.kernel, norm, dtype)
+        inputs = hidden, _tensor(self.fc1.bias)
+        kernel, bias = _tensor(self.fc2.kernel), _tensor(self.fc2.bias)
+        flat = pieces.BIASED_GELU.times(inputs, kernel, dtype, bias)
         return ops.reshape(flat, (-1, ops.shape(x)[1], self.dim))
 
 

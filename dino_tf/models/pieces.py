@@ -153,27 +153,39 @@ class Piece:
 
         return run(*inputs)
 
-    def times(self, inputs, kernel, dtype):
+    def times(self, inputs, kernel, dtype, bias=None):
         """Output (n, a) of the piece, in `dtype`, times `kernel` (a, b) in the same.
 
         Only inputs and kernel are kept for the gradient, and the kernel in its own
-        type: a copy of all weights in another one is not.
+        type: a copy of all weights in another one is not. A `bias` (b,) is added.
         """
+
+        biases = () if bias is None else (bias,)
 
         @ops.custom_gradient
         def run(*arguments):
-            *inputs, kernel = arguments
+            count = len(inputs)
+            given, (kernel, *added) = arguments[:count], arguments[count:]
 
             def gradient(upstream):
                 turned = ops.transpose(ops.cast(kernel, dtype))
                 inner = ops.matmul(upstream, turned)
-                *gradients, output = self.backward(*inputs, inner)
+                *gradients, output = self.backward(*given, inner)
                 of_kernel = ops.matmul(ops.transpose(output), upstream)
-                return (*gradients, ops.cast(of_kernel, kernel.dtype))
+                of_biases = [ops.cast(ops.sum(upstream, 0), b.dtype) for b in added]
+                return (*gradients, ops.cast(of_kernel, kernel.dtype), *of_biases)
 
-            return ops.matmul(self.forward(*inputs), ops.cast(kernel, dtype)), gradient
+            product = ops.matmul(self.forward(*given), ops.cast(kernel, dtype))
+            for bias in added:
+                # The operator `+` is one that TensorFlow cannot join to a product.
+                product = ops.add(product, ops.cast(bias, dtype))
+            return product, gradient
 
-        return run(*inputs, kernel)
+        return run(*inputs, kernel, *biases)
+
+
+# For products of what is there already.
+AS_IT_IS = Piece(lambda x: x, lambda x, upstream: (upstream, x))
 
 
 def _gelu_parts(wide, dtype):
@@ -255,10 +267,11 @@ def layer_norm(epsilon, dtype):
 
 
 @_compilable
-def _softmax_backward(weights, upstream):
+def _softmax_backward(weights, upstream, scale):
+    """Gradient of what, times `scale`, `weights` are the softmax of."""
     wide, slope = ops.cast(weights, "float32"), ops.cast(upstream, "float32")
     along = ops.sum(wide * slope, axis=-1, keepdims=True)
-    return ops.cast(wide * (slope - along), weights.dtype)
+    return ops.cast(wide * (slope - along) * scale, weights.dtype)
 
 
 def _turned(x):
@@ -308,9 +321,9 @@ def attention(heads):
             (upstream,) = split(upstream, 1)
             of_values = ops.matmul(_turned(weights), upstream)
             of_weights = ops.matmul(upstream, _turned(values))
-            of_scores = _softmax_backward(weights, of_weights)
-            of_queries = ops.matmul(of_scores, keys) * scale
-            of_keys = ops.matmul(_turned(of_scores), queries * scale)
+            of_products = _softmax_backward(weights, of_weights, scale)
+            of_queries = ops.matmul(of_products, keys)
+            of_keys = ops.matmul(_turned(of_products), queries)
             if len(inputs) == 1:
                 return joined([of_queries, of_keys, of_values])
             return joined([of_queries]), joined([of_keys, of_values])

@@ -79,6 +79,11 @@ def test_pieces_and_their_products_have_the_known_gradients(rng, compiled, monke
                 lambda *x, f=known: tf.matmul(f(*x[:-1]), x[-1]),
                 [rows, *inputs, kernel],
             )
+        agree(
+            lambda *x: pieces.AS_IT_IS.times(x[:1], x[1], "float32", x[2]),
+            lambda x, kernel, bias: tf.matmul(x, kernel) + bias,
+            [rows, kernel, draw(rng, 4)],
+        )
 
 
 def test_attention_has_the_known_gradients(rng):
