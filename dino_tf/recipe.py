@@ -224,9 +224,22 @@ def _fits(config, facts):
     memory = facts.gpu_memory_gb if facts.num_gpus else facts.memory_gb
     if memory is None:
         return math.inf
-    # The rest is for weights, photos that wait, and the error of the estimate.
+    # The rest is for photos that wait, and for the error of the estimate.
     share = 0.8 if facts.num_gpus else 0.5
-    return max(share * memory / gigabytes_per_photo(config, facts.network), 1)
+    left = share * memory - _gigabytes_of_state(config, facts.network)
+    return max(left / gigabytes_per_photo(config, facts.network), 1)
+
+
+def _gigabytes_of_state(config, network):
+    """What weights, teacher, gradients and two moments take, in float32."""
+    if network is not None:
+        return 0.0  # what their layers give is reckoned highly enough
+    width, depth, _ = checks.network(config)
+    head = config.head
+    layers = width * head.hidden_dim + head.hidden_dim * head.bottleneck_dim
+    layers += max(head.num_layers - 2, 0) * head.hidden_dim**2
+    layers += head.bottleneck_dim * (head.out_dim or 2**16)
+    return 20 * (12 * depth * width**2 + layers) / 1e9
 
 
 def _batch_size(config, facts):

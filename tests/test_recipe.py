@@ -143,6 +143,22 @@ def test_batch_that_does_not_fit_is_split():
     assert resolved(GPU, pipeline__batch_size=256).optimizer.accumulate_steps == 1
 
 
+def test_weights_leave_less_memory_to_the_photos():
+    large = {"model__arch": "vit_large", "views__global_size": 224}
+    large |= {"views__local_size": 96, "views__num_local": 8, "head__out_dim": 65536}
+    batches = {}
+    for memory in (12, 80):
+        facts = Facts(
+            1_281_167, num_gpus=1, compute_capability=(8, 0), gpu_memory_gb=memory
+        )
+        config = resolved(facts, **large)
+        state = 20 * (12 * 24 * 1024**2 + 1024 * 2048 + 2048**2 + 257 * 2048) / 1e9
+        photos = gigabytes_per_photo(config) * config.pipeline.batch_size
+        batches[memory] = config.pipeline.batch_size
+        assert state + photos <= 0.8 * memory
+    assert batches == {12: 4, 80: 64}
+
+
 def test_every_automatic_value_is_filled_in_and_has_a_reason():
     config, reasons = resolve(Config(), VOC)
     assert set(reasons) == set(RULES)

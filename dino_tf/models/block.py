@@ -241,8 +241,7 @@ class Mlp(keras.layers.Layer):
 
     def call(self, x, norm=None):
         """(B, N, D) -> (B, N, D); `norm` is applied to `x` first."""
-        flat = ops.reshape(x, (-1, self.dim))
-        dtype = self.compute_dtype
+        flat, dtype = ops.reshape(x, (-1, self.dim)), self.compute_dtype
         hidden = _product(flat, self.fc1.kernel, norm, dtype)
         inputs = hidden, _tensor(self.fc1.bias)
         kernel, bias = _tensor(self.fc2.kernel), _tensor(self.fc2.bias)
