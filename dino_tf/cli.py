@@ -188,6 +188,11 @@ def _attend(parsed):
         num_heads=parsed.num_heads,
         part=parsed.part,
         kind=parsed.kind,
+        film=parsed.film,
+        fps=parsed.fps,
+        drawing=parsed.drawing,
+        head=parsed.head,
+        frames=parsed.frames,
     )
     return 0
 

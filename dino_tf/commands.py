@@ -6,7 +6,7 @@ from dino_tf.tasks import TASKS
 
 COMMANDS = {
     "train": "train on photos, then draw what the network attends to (the default)",
-    "attend": "draw what trained weights attend to in photos",
+    "attend": "draw what trained weights attend to in photos and films",
     "evaluate": "tell how good the features of trained weights are",
     "export": "write trained weights for another program, and read them back",
     "data": "download a data set, look into one, or write one into shards",
@@ -63,7 +63,11 @@ _EVALUATE = {
 # Arguments of the commands other than train, as jsonargparse takes them.
 ARGUMENTS = {
     "attend": {
-        "paths": {"nargs": "+", "metavar": "PATH", "help": "photos or folders"},
+        "paths": {
+            "nargs": "+",
+            "metavar": "PATH",
+            "help": "photos, folders of photos, films",
+        },
         **_SOURCE,
         "--out": {
             "type": str,
@@ -78,13 +82,37 @@ ARGUMENTS = {
         },
         "--keep-mass": {
             "type": float,
-            "help": "share of the attention that the mask keeps; else 0.6",
+            "help": "share of the attention that the mask keeps; else 0.6, and all in "
+            "films",
         },
         "--kind": {
             "type": Literal["attention", "features"],
             "default": "attention",
             "help": "attention, for networks that have it, or the principal "
-            "components of the patch features, for every network",
+            "components of the patch features, for every network (photos only)",
+        },
+        "--fps": {
+            "type": float,
+            "help": "films: frames a second; else those of the film, 30 for frames",
+        },
+        "--drawing": {
+            "type": Literal["overlay", "side", "map", "masked"],
+            "help": "films: overlay (attention in colours over the frame), side (both "
+            "side by side), map (attention alone) or masked (background darkened); "
+            "else overlay",
+        },
+        "--head": {
+            "type": str,
+            "metavar": "HEAD",
+            "help": "films: number of a head, mean, or all (a tile each); else mean",
+        },
+        "--frames": {
+            "action": "store_true",
+            "help": "films: write every drawn frame as a PNG file, too",
+        },
+        "--film": {
+            "action": "store_true",
+            "help": "each folder among the paths holds the frames of a film",
         },
     },
     "export": {

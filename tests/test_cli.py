@@ -148,11 +148,16 @@ def test_attend_hands_its_arguments_on(monkeypatch):
     assert cli.main("attend a b --weights w --keep-mass 0.5".split()) == 0
     argv = "attend a --weights w --kind features --num-heads 3 --part student"
     assert cli.main(argv.split()) == 0
-    plain = {"num_heads": None, "part": None, "kind": "attention"}
-    asked = {"num_heads": 3, "part": "student", "kind": "features"}
+    argv = "attend c.mp4 d --weights w --film --fps 5 --drawing side --head 2 --frames"
+    assert cli.main(argv.split()) == 0
+    film = {"film": False, "fps": None, "drawing": None, "head": None, "frames": False}
+    plain = {"num_heads": None, "part": None, "kind": "attention", **film}
+    asked = plain | {"num_heads": 3, "part": "student", "kind": "features"}
+    filmed = {"film": True, "fps": 5.0, "drawing": "side", "head": "2", "frames": True}
     assert calls == [
         (["a", "b"], "w", None, 480, 0.5, plain),
         (["a"], "w", None, 480, None, asked),
+        (["c.mp4", "d"], "w", None, 480, None, plain | filmed),
     ]
 
 

@@ -39,7 +39,7 @@ RANKS = (
     {"": "dino"},
     {
         "visualize": "__init__ draw masks attention features curves neighbours "
-        "classes class_masks",
+        "classes class_masks ffmpeg film_files film_writer film_pictures",
     },
     {
         "evaluate": "__init__ features splits labelled store subject published page "
@@ -52,7 +52,7 @@ RANKS = (
         "layer_rates finetune_options finetune_step finetune_photos finetune",
     },
     {"": "run_folder checkpoint callbacks assemble initial prepare"},
-    {"": "attend evaluation model_card formats export launch training"},
+    {"": "films attend evaluation model_card formats export launch training"},
     {"": "commands cli"},
 )
 # It names every public object, and loads each at its first use.
