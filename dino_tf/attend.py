@@ -72,6 +72,11 @@ def attend(
     draw_photo = _photo_drawer(backbone, kind, out, options)
     draw_film = _film_drawer(backbone, out, options)
     work = [(draw_photo, *p) for p in photos] + [(draw_film, *f) for f in films]
+    return _draw_all(work, "photo or film" if films else "photo", say)
+
+
+def _draw_all(work, kinds, say):
+    """Paths written by a list of (function, path, stem); says what it is doing."""
     written, bad = [], []
     for number, (draw, path, stem) in enumerate(work, 1):
         try:
@@ -84,7 +89,6 @@ def attend(
     if bad:
         say(f"{len(bad)} unreadable, passed over: {', '.join(bad[:5])}")
     if not written:
-        kinds = "photo or film" if films else "photo"
         raise UserError(f"none of {len(work)} files is a readable {kinds}: {bad[0]}")
     return written
 

@@ -8,6 +8,7 @@ COMMANDS = {
     "train": "train on photos, then draw what the network attends to (the default)",
     "attend": "draw what trained weights attend to in photos and films",
     "evaluate": "tell how good the features of trained weights are",
+    "embed": "write features of photos into one file",
     "export": "write trained weights for another program, and read them back",
     "data": "download a data set, look into one, or write one into shards",
     "presets": "list the presets",
@@ -114,6 +115,50 @@ ARGUMENTS = {
             "action": "store_true",
             "help": "each folder among the paths holds the frames of a film",
         },
+    },
+    "embed": {
+        **_SOURCE,
+        "--data": {
+            "type": str,
+            "required": True,
+            "metavar": "SPEC",
+            "help": "photos, as in --data of train",
+        },
+        "--out": {
+            "type": str,
+            "required": True,
+            "metavar": "FILE",
+            "help": "new .npz, .csv or .parquet file; what an interrupted run left "
+            "beside it, in FILE.part, is gone on with",
+        },
+        "--split": {
+            "type": str,
+            "default": "train",
+            "help": "train, test, another split of the data, or all for train and test",
+        },
+        "--tokens": {
+            "type": Literal["cls", "mean", "patches"],
+            "nargs": "+",
+            "default": ["cls"],
+            "help": "cls (of networks without one, their features), mean (of the patch "
+            "tokens), patches (all of them)",
+        },
+        "--size": {
+            "type": int,
+            "help": "side of the central square in pixels; else the evaluation size",
+        },
+        "--batch-size": {
+            "type": int,
+            "default": 64,
+            "help": "photos in one forward pass",
+        },
+        "--dtype": {
+            "type": Literal["float32", "float16"],
+            "default": "float32",
+            "help": "numbers in the file",
+        },
+        "--cache": _EVALUATE["--cache"]
+        | {"help": "folder of features that evaluate has kept, used here too, or none"},
     },
     "export": {
         **_SOURCE,
