@@ -1,18 +1,30 @@
-"""The notebooks: made from their scripts, and running from top to bottom."""
+"""The notebooks: made from their scripts, stored with output, and running."""
 
+import base64
 import importlib.util
+import io
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+from PIL import Image
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
-NAMES = [
-    "how_good_are_the_features",
-    "look_at_attention",
-    "start_from_weights",
-    "train_with_fit",
-]
+# What each leaves under `result/notebook`.
+MADE = {
+    "1_quick_start": "dino.keras",
+    "2_your_own_photos": "own-photos/attend",
+    "3_attention_and_films": "films/wander.mp4",
+    "4_evaluate_and_discover": None,
+    "5_another_backbone": "features",
+    "6_published_weights": "safetensors/model.safetensors",
+}
+NAMES = list(MADE)
 
 
 @pytest.fixture(scope="module")
@@ -24,47 +36,135 @@ def build():
     return module
 
 
+def read(name):
+    return nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+
+
+def outputs_of(notebook):
+    return [out for cell in notebook.cells for out in cell.get("outputs", [])]
+
+
 def test_there_is_one_notebook_for_each_script(build):
     assert [source.stem for source in build.sources()] == NAMES
     assert sorted(p.stem for p in FOLDER.glob("*.ipynb")) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_notebook_is_what_its_script_generates(build, name):
+def test_text_is_what_the_script_generates(build, name):
     source = FOLDER / "src" / f"{name}.py"
-    committed = build.target(source).read_text(encoding="utf-8")
-    assert committed == build.generate(source), "run: python notebooks/build.py"
+    assert not build.outdated(source), "run: python notebooks/build.py"
+    assert build.text_of(read(name)) == build.text_of(build.generate(source))
+
+
+def test_a_changed_script_is_noticed(build, tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "FOLDER", tmp_path)
+    source = tmp_path / "one.py"
+    source.write_text("# %%\nprint(1)\n")
+    assert build.outdated(source)
+    notebook = build.generate(source)
+    notebook.cells[0].outputs = [nbformat.v4.new_output("stream", text="1\n")]
+    nbformat.write(notebook, build.target(source))
+    assert not build.outdated(source)
+    source.write_text("# %%\nprint(2)\n")
+    assert build.outdated(source)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_notebook_stores_no_results(name):
-    notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+def test_notebook_is_short_and_stores_its_output(build, name):
+    notebook = read(name)
+    assert len(notebook.cells) < 15
+    assert (FOLDER / f"{name}.ipynb").stat().st_size < 1_200_000
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert len(code) >= 5
-    assert all(not c.outputs and c.execution_count is None for c in code)
-    ids = [cell.id for cell in notebook.cells]
-    assert ids == [f"{name}-{number:02d}" for number in range(len(ids))]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    # Imports, and in one notebook a network that is only made, show nothing.
+    silent = [cell for cell in code if not cell.outputs]
+    assert code[0] in silent and len(silent) <= 3
+    kinds = {out.output_type for out in outputs_of(notebook)}
+    assert kinds <= {"stream", "display_data", "execute_result"}
+    assert {out.get("name") for out in outputs_of(notebook)} <= {None, "stdout"}
+    assert not build.machine_paths(notebook)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_stored_pictures_show_something(name):
+    found = [out.get("data", {}).get("image/png") for out in outputs_of(read(name))]
+    pictures = [
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
+        for data in found
+        if data
+    ]
+    assert len(pictures) >= 2
+    for picture in pictures:
+        assert picture.shape[1] <= 1000 and picture.std() > 10
+
+
+def test_output_is_freed_of_what_a_machine_and_a_day_leave(build):
+    cell = nbformat.v4.new_code_cell("1")
+    text = "found\nEpoch 1/2\n\x1b[1m3/3\x1b[0m ━━━━ \x1b[1m2s\x1b[0m\b\b\b\nend\n"
+    cell.outputs = [
+        nbformat.v4.new_output("stream", name="stderr", text="a warning\n"),
+        nbformat.v4.new_output("stream", name="stdout", text=text),
+        nbformat.v4.new_output("stream", name="stdout", text="\r1 of 2"),
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    assert build.tidy(notebook) == ["a warning"]
+    assert [out.text for out in cell.outputs] == ["found\nend\n"]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("saved /tmp/x7/a.png", True),
+        ("/home/me/photos", True),
+        (r"C:\photos", True),
+        ("result/notebook/tmp/a.png", False),
+        ("features/work of a day", False),
+    ],
+)
+def test_places_of_a_machine_are_found(build, text, found):
+    cell = nbformat.v4.new_code_cell("1")
+    cell.outputs = [nbformat.v4.new_output("stream", text=text)]
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    assert bool(build.machine_paths(notebook)) == found
+
+
+def test_a_wide_picture_is_made_smaller(build):
+    file = io.BytesIO()
+    Image.fromarray(np.zeros((40, 2000, 3), np.uint8)).save(file, "PNG")
+    small = build.small_png(base64.b64encode(file.getvalue()).decode())
+    assert Image.open(io.BytesIO(base64.b64decode(small))).size == (1000, 20)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folder", [FOLDER, FOLDER.parent])
+def test_first_cell_finds_the_package(folder):
+    cell = next(c for c in read(NAMES[2]).cells if c.cell_type == "code")
+    code = (
+        f"{cell.source}\nimport json; print(json.dumps([str(out), dino_tf.__file__]))"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    out, package = json.loads(done.stdout)
+    assert (folder / out).resolve() == FOLDER.parent / "result" / "notebook"
+    assert (folder / package).resolve().parents[1] == FOLDER.parent
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_notebook_runs(name, tmp_path, monkeypatch):
-    from nbclient import NotebookClient
-
-    monkeypatch.setenv("DINO_TF_NOTEBOOK_OUT", str(tmp_path))
-    monkeypatch.setenv("DINO_TF_NOTEBOOK_STEPS", "12")
-    notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
-    resources = {"metadata": {"path": str(FOLDER)}}
-    NotebookClient(
-        notebook, timeout=600, kernel_name="python3", resources=resources
-    ).execute()
-    outputs = [out for cell in notebook.cells for out in cell.get("outputs", [])]
-    assert not [out for out in outputs if out.output_type == "error"]
-    assert any("image/png" in out.get("data", {}) for out in outputs)
-    made = {
-        "how_good_are_the_features": "discover/lost.json",
-        "train_with_fit": "backbone.keras",
-        "look_at_attention": "attention",
-        "start_from_weights": "from-weights/summary.json",
-    }
-    assert (tmp_path / made[name]).exists()
+def test_notebook_runs_in_a_clean_kernel(build, name, tmp_path, monkeypatch):
+    monkeypatch.setenv("DINO_TF_NOTEBOOK_STEPS", "6")
+    notebook = build.generate(FOLDER / "src" / f"{name}.py")
+    build.execute(notebook, tmp_path)
+    kinds = {out.output_type for out in outputs_of(notebook)}
+    assert "display_data" in kinds and "error" not in kinds
+    if MADE[name]:
+        assert (tmp_path / "result" / "notebook" / MADE[name]).exists()
+    else:
+        assert not list(tmp_path.iterdir())
