@@ -30,7 +30,7 @@ RANKS = (
         "dinov3_names recognise published loading",
         "analysis": "__init__ boxes lost tokencut bilateral attention dino_seg "
         "overlap saliency neighbours precision components confusion patch_classes "
-        "softmax_regression",
+        "softmax_regression positions filters",
     },
     {
         "": "photo_cache photos view_worker view_processes reading pipeline views loss "
