@@ -29,8 +29,8 @@ RANKS = (
         "keras_sources keras_networks backbones classifier weights weight_files "
         "dinov3_names recognise published loading",
         "analysis": "__init__ boxes lost tokencut bilateral attention dino_seg "
-        "overlap saliency neighbours precision components confusion patch_classes "
-        "softmax_regression positions filters",
+        "overlap saliency neighbours precision components embedding confusion "
+        "patch_classes softmax_regression positions filters",
     },
     {
         "": "photo_cache photos view_worker view_processes reading pipeline views loss "
