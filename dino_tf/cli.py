@@ -94,7 +94,7 @@ def build_parser():
     attend = _command(f"{prog} attend PATH ... --weights SRC [--out DIR] ...", "attend")
     commands.add_subcommand("attend", attend, help=COMMANDS["attend"])
     picture = _parser(
-        f"{prog} picture KIND [PATH ...] --weights SRC [--data SPEC] [--out DIR] ...",
+        f"{prog} picture KIND [PATH ...] --weights SRC [--data SPEC] ...",
         description=COMMANDS["picture"],
     )
     commands.add_subcommand("picture", picture, help=COMMANDS["picture"])

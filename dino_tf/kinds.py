@@ -46,6 +46,7 @@ def find_kind(name):
     return KINDS[name]
 
 
+PATHS = {"nargs": "*", "default": [], "metavar": "PATH"}
 SPEC = {
     "--data": {
         "type": str,
@@ -60,7 +61,7 @@ def _photos(count):
     """Photos by their paths, or some of a data set."""
     spec = {**SPEC["--data"], "help": "photos in place of PATH, as in --data of train"}
     return {
-        "paths": {"nargs": "*", "metavar": "PATH", "help": "photos or folders"},
+        "paths": {**PATHS, "help": "photos or folders"},
         **SPEC,
         "--data": spec,
         "--count": {
@@ -173,11 +174,7 @@ KINDS = {
         "photos beside those of a data set that are nearest to them",
         "of_data.neighbours",
         {
-            "paths": {
-                "nargs": "*",
-                "metavar": "PATH",
-                "help": "photos or folders; else some of --data itself",
-            },
+            "paths": {**PATHS, "help": "photos or folders; else some of --data itself"},
             **ALL_OF,
             "--count": {
                 "type": int,

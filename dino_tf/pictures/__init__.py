@@ -31,11 +31,7 @@ def make_pictures(
             has not what the picture shows.
     """
     chosen = find_kind(kind)
-    settings = (
-        {"paths": (), **chosen.defaults()}
-        if "paths" in chosen.options
-        else (chosen.defaults())
-    )
+    settings = chosen.defaults()
     unknown = sorted(set(options or {}) - set(settings))
     if unknown:
         allowed = ", ".join(settings) or "none"

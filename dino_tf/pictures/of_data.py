@@ -39,7 +39,8 @@ def neighbours(request, paths, data, split, cache, size, count, k):
         photo, classes = _shown(asked, row)
         name = asked.id(int(row)).rpartition("/")[2]
         cases.append(Case(photo, classes, None, beside, name))
-    title = f"Photos (left) and those of {data} that are nearest for {request.network}"
+    title = f"Photos (left) and those of {gallery.name} nearest to them"
+    title += f" for {request.network}"
     if any(case.classes for case in cases) and gallery.class_names:
         title += "; green frames: of its class"
     sheet = neighbour_sheet(cases, title)
@@ -88,8 +89,7 @@ def plane(request, data, split, cache, size, method, thumbnails, count, seed):
     known = classes if any(classes) else None
     photos = _Lazy(source, places) if thumbnails else None
     title = f"{METHODS[method]} of the features of {request.network}"
-    note = f"{len(places)} photos of {data}; "
-    note += "axes have no meaning, near is alike"
+    note = f"{len(places)} photos of {source.name}; near is alike"
     picture = plane_plot(points, known, photos, title, note)
     path = draw.save_png(picture, request.out / "map.png")
     request.say(str(path))

@@ -112,12 +112,12 @@ def components(
     of_whom = f"of {use}" if use else f"fitted on {len(photos)} photos"
     if len(photos) > shown:
         of_whom += f", the first {shown}"
-    about = ABOUT if found.object_direction is None else f"foreground: {ABOUT}"
+    about = ABOUT if found.object_direction is None else f"{ABOUT} of the foreground"
     sheet = component_sheet(
         [photos[i] for i in range(shown)],
         lambda i, shape: paint_components(found, features[i], shape),
         photos.stems[:shown],
-        f"Principal components of patch features, {of_whom}",
+        f"Principal components 1 to 3 of patch features as R, G, B, {of_whom}",
         about,
     )
     sheet = draw.save_png(sheet, request.out / "components.png")

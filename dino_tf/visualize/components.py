@@ -10,7 +10,7 @@ from dino_tf.errors import UserError
 from dino_tf.visualize import draw
 
 BACKGROUND = draw.INK
-ABOUT = "components 1 to 3 as R, G, B"
+ABOUT = "components"
 HEIGHT, MOST_WIDTH = 300, 420
 PAIRS = (2, 40)  # photos in a row of the sheet, and on all of it
 FIELDS = ("mean", "directions", "low", "high")

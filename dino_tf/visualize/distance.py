@@ -51,6 +51,6 @@ def distance_plot(distances, everywhere=None, title="Attention distance", note="
         axis.set_title(f"{title}\n", pad=2)
         axis.text(0, 1.02, note, transform=axis.transAxes, fontsize=9, color="#585860")
         axis.grid(axis="y")
-        axis.legend(loc="lower right", ncols=3)
+        axis.figure.legend(loc="outside lower center", ncols=3)
 
     return plot(paint)
