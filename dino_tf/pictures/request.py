@@ -9,7 +9,7 @@ import numpy as np
 
 from dino_tf.datasets import open_source
 from dino_tf.datasets.folder import FileSource, find_images
-from dino_tf.datasets.source import Source, unique_names
+from dino_tf.datasets.source import Source
 from dino_tf.errors import UserError
 from dino_tf.evaluate.splits import spread
 from dino_tf.transforms.image import IMAGENET_MEAN, IMAGENET_STD, try_decode
@@ -138,7 +138,7 @@ class Photos:
     def __init__(self, source: Source, say=print):
         self.source = source
         names = [source.id(i) for i in range(len(source))]
-        stems = unique_names([_stem(name) for name in names])
+        stems = _stems(names)
         bad, good = [], []
         for i, name in enumerate(names):
             _, reason = self._read(i)
@@ -177,10 +177,21 @@ def read_photo(source, place):
     return image
 
 
-def _stem(name):
-    folder, slash, last = name.rpartition("/")
-    stem = last.rpartition(".")[0] or last
-    return f"{folder}{slash}{stem}".replace("/", "-")
+def _stems(names):
+    """File names without extension of unique relative names; none is given twice."""
+    taken, stems = set(), []
+    for name in names:
+        folder, slash, last = name.rpartition("/")
+        last = last.rpartition(".")[0] or last
+        first = stem = f"{folder}{slash}{last}".replace("/", "-")
+        number = 1
+        # Some file systems ignore case.
+        while stem.casefold() in taken:
+            number += 1
+            stem = f"{first}~{number}"
+        taken.add(stem.casefold())
+        stems.append(stem)
+    return stems
 
 
 def spare_originals(paths, pictures):

@@ -254,6 +254,14 @@ def test_originals_are_never_overwritten(run, tmp_path):
         make_pictures("heads", run, tmp_path / "heads" / "a.png", options)
 
 
+def test_every_photo_has_a_file_name_of_its_own(tmp_path):
+    for name in ("x/p.png", "x/p.bmp", "x/P.gif", "y/p.q.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    stems = Photos(find_photos((), str(tmp_path)), silent).stems
+    assert stems == ["x-P", "x-p~2", "x-p~3", "y-p.q"]
+
+
 def test_nothing_readable(tmp_path):
     (tmp_path / "a.png").write_bytes(b"no photo")
     with pytest.raises(UserError, match="none of 1 photos can be read: a.png"):
