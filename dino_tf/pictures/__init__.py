@@ -2,7 +2,10 @@
 
 import pathlib
 
+import keras
+
 from dino_tf.errors import UserError
+from dino_tf.evaluation import in_float32
 from dino_tf.initial import evaluation_size, pixel_statistics
 from dino_tf.kinds import find_kind
 from dino_tf.models.loading import load_backbone
@@ -39,7 +42,9 @@ def make_pictures(
     out = pathlib.Path(out) if out else _default_out(weights)
     if out.exists() and not out.is_dir():
         raise UserError(f"--out: {out} is a file, allowed: a folder")
-    backbone = load_backbone(weights, num_heads, part)
+    if str(weights).startswith("random:"):
+        keras.utils.set_random_seed(0)  # the same one each time
+    backbone = in_float32(load_backbone(weights, num_heads, part))
     mean, std = pixel_statistics(weights)
     side = evaluation_size(weights, backbone)
     request = Request(backbone, out, mean, std, side, say, _name_of(weights))

@@ -112,6 +112,16 @@ def test_pictures_of_the_network(run, photos, tmp_path):
         assert path == tmp_path / f"{kind}.png" and path.is_file()
 
 
+def test_untrained_networks_are_the_same_each_time(tmp_path):
+    pictures = []
+    for name in "ab":
+        (path,) = make_pictures(
+            "filters", "random:resnet50", tmp_path / name, say=silent
+        )
+        pictures.append(path.read_bytes())
+    assert pictures[0] == pictures[1]
+
+
 def test_distances_of_a_network_that_looks_everywhere_alike():
     vit = create_backbone("vit_tiny", 8, 16, embed_dim=12, depth=2, num_heads=2)
     for block in vit.blocks:
