@@ -15,8 +15,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # only from lower ranks, or from files named before it in its own line.
 RANKS = (
     {
-        "": "errors checksums pillow_errors progress tasks download schedules cluster "
-        "guard workers rendezvous multi_worker distribute settings config"
+        "": "errors checksums pillow_errors progress tasks kinds download schedules "
+        "cluster guard workers rendezvous multi_worker distribute settings config"
     },
     {
         "": "checks placement presets recipe_reading recipe",
@@ -29,8 +29,8 @@ RANKS = (
         "keras_sources keras_networks backbones classifier weights weight_files "
         "dinov3_names recognise published loading",
         "analysis": "__init__ boxes lost tokencut bilateral attention dino_seg "
-        "overlap saliency neighbours precision components confusion patch_classes "
-        "softmax_regression",
+        "overlap saliency neighbours precision components embedding confusion "
+        "patch_classes softmax_regression positions filters",
     },
     {
         "": "photo_cache photos view_worker view_processes reading pipeline views loss "
@@ -39,7 +39,7 @@ RANKS = (
     {"": "dino"},
     {
         "visualize": "__init__ draw masks attention features curves neighbours "
-        "classes class_masks",
+        "classes class_masks figure heads components distance positions filters plane",
     },
     {
         "evaluate": "__init__ features splits labelled store subject published page "
@@ -53,7 +53,8 @@ RANKS = (
     },
     {"": "run_folder checkpoint callbacks assemble initial prepare"},
     {"": "attend evaluation model_card formats export launch training"},
-    {"": "commands cli"},
+    {"pictures": "request of_photos of_network of_data __init__"},
+    {"": "commands mistakes cli"},
 )
 # It names every public object, and loads each at its first use.
 ROOT = "dino_tf.__init__"
