@@ -170,7 +170,7 @@ class _Wanted:
         ]
         self.settings = {
             "weights": subject.fingerprint,
-            "data": [[name, s.stamp()] for name, s in source.splits.items()],
+            "data": source.stamp(),
             "tokens": list(tokens),
             "size": size,
             "batch_size": subject.batch_size,
