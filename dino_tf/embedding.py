@@ -93,28 +93,36 @@ def embed(
         # The same network each time, so that an interrupted run can go on.
         subject = untrained_like(subject, source)
     wanted = _Wanted(subject, source, tokens, subject.side(size), dtype)
+    facts = {"weights": str(weights)} | (
+        {"data": data} if isinstance(data, str) else {}
+    )
+    done = _finish(wanted, write, path, facts, say)
+    missing = done.unreadable
+    if missing:
+        say(f"{len(missing)} unreadable, passed over: {', '.join(missing[:NAMED])}")
+    widths = ", ".join(f"{c.name} {c.shape}" for c in wanted.columns)
+    say(f"written: {path} ({done.photos:,} photos, {widths} in {dtype})")
+    return done
+
+
+def _finish(wanted, write, path, facts, say):
+    """All rows, those of an unfinished run too, and the file of them: `Embedded`."""
     rows = Rows(path.with_name(path.name + ".part"), wanted.columns, wanted.settings)
-    resumed = rows.count
+    source, resumed, bad = wanted.source, rows.count, BadImages()
     with contextlib.closing(rows):
         if rows.next:
             say(f"going on after {rows.next:,} of {len(source):,} photos")
-        bad = BadImages()
         wanted.fill(rows, bad)
         missing = _missing(source, rows)
         if not rows.count:
             rows.remove()
             reason = next(iter(bad.names.values()), "unknown")
             raise UserError(f"none of {len(source):,} photos can be read: {reason}")
-        facts = wanted.facts | {"weights": str(weights), "unreadable": len(missing)}
-        facts |= {"data": data} if isinstance(data, str) else {}
+        facts = wanted.facts | facts | {"unreadable": len(missing)}
         table = Table(rows, source.about, source.class_names, source.single, facts)
         _write(write, table, path)
     rows.remove()
-    if missing:
-        say(f"{len(missing)} unreadable, passed over: {', '.join(missing[:NAMED])}")
-    widths = ", ".join(f"{c.name} {c.shape}" for c in wanted.columns)
-    say(f"written: {path} ({table.rows.count:,} photos, {widths} in {dtype})")
-    return Embedded(path, table.rows.count, missing, resumed)
+    return Embedded(path, rows.count, missing, resumed)
 
 
 def _checked(tokens, batch_size, dtype):
