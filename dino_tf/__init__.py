@@ -22,6 +22,7 @@ _HOMES = {
     "make_dataset": "dino_tf.pipeline",
     "train": "dino_tf.training",
     "evaluate_weights": "dino_tf.evaluation",
+    "embed": "dino_tf.embedding",
     "EvaluateEvery": "dino_tf.callbacks",
     "ArraySource": "dino_tf.datasets.arrays",
     "Config": "dino_tf.config",

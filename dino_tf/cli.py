@@ -73,6 +73,7 @@ def _run(argv):
         "attend": _attend,
         "picture": _picture,
         "evaluate": _evaluate,
+        "embed": _embed,
         "export": _export,
         "data": _data,
         "presets": _presets,
@@ -85,7 +86,7 @@ def build_parser():
     prog = os.path.basename(sys.argv[0]) or "dino-tf"
     parser = _parser(
         f"{prog} [train] [--preset NAME] [--data SPEC] [--section.key VALUE ...]\n"
-        f"       {prog} {{attend,picture,evaluate,export,data,presets}} ...",
+        f"       {prog} {{attend,picture,evaluate,embed,export,data,presets}} ...",
         description="Self-supervised vision transformers (DINO) from your own photos.",
         epilog=EXAMPLES,
     )
@@ -105,6 +106,8 @@ def build_parser():
     )
     commands.add_subcommand("evaluate", evaluate, help=COMMANDS["evaluate"])
     _add_tasks(evaluate, prog)
+    embed = _command(f"{prog} embed --weights SRC --data SPEC --out FILE ...", "embed")
+    commands.add_subcommand("embed", embed, help=COMMANDS["embed"])
     export = _command(
         f"{prog} export --weights SRC --format FORMAT --out PATH [--size N [N]]",
         "export",
@@ -196,16 +199,7 @@ def _train(parsed):
 def _attend(parsed):
     from dino_tf.attend import attend
 
-    attend(
-        parsed.paths,
-        parsed.weights,
-        parsed.out,
-        parsed.size,
-        parsed.keep_mass,
-        num_heads=parsed.num_heads,
-        part=parsed.part,
-        kind=parsed.kind,
-    )
+    attend(**parsed.as_dict())
     return 0
 
 
@@ -236,6 +230,15 @@ def _evaluate(parsed):
         cache=None if given["cache"] == "none" else given["cache"],
         skip=given.get("skip", ()),
     )
+    return 0
+
+
+def _embed(parsed):
+    from dino_tf.embedding import embed
+
+    options = parsed.as_dict()
+    options["cache"] = None if options["cache"] == "none" else options["cache"]
+    embed(**options)
     return 0
 
 

@@ -7,9 +7,10 @@ from dino_tf.tasks import TASKS
 
 COMMANDS = {
     "train": "train on photos, then draw what the network attends to (the default)",
-    "attend": "draw what trained weights attend to in photos",
+    "attend": "draw what trained weights attend to in photos and films",
     "picture": "look into a network: heads, components, filters, neighbours, maps ...",
     "evaluate": "tell how good the features of trained weights are",
+    "embed": "write features of photos into one file",
     "export": "write trained weights for another program, and read them back",
     "data": "download a data set, look into one, or write one into shards",
     "presets": "list the presets",
@@ -74,7 +75,11 @@ _PICTURE = {
 # Arguments of the commands other than train, as jsonargparse takes them.
 ARGUMENTS = {
     "attend": {
-        "paths": {"nargs": "+", "metavar": "PATH", "help": "photos or folders"},
+        "paths": {
+            "nargs": "+",
+            "metavar": "PATH",
+            "help": "photos, folders of photos, films",
+        },
         **_SOURCE,
         "--out": {
             "type": str,
@@ -89,14 +94,82 @@ ARGUMENTS = {
         },
         "--keep-mass": {
             "type": float,
-            "help": "share of the attention that the mask keeps; else 0.6",
+            "help": "share of the attention that the mask keeps; else 0.6, and all in "
+            "films",
         },
         "--kind": {
             "type": Literal["attention", "features"],
             "default": "attention",
             "help": "attention, for networks that have it, or the principal "
-            "components of the patch features, for every network",
+            "components of the patch features, for every network (photos only)",
         },
+        "--fps": {
+            "type": float,
+            "help": "films: frames a second; else those of the film, 30 for frames",
+        },
+        "--drawing": {
+            "type": Literal["overlay", "side", "map", "masked"],
+            "help": "films: overlay (attention in colours over the frame), side (both "
+            "side by side), map (attention alone) or masked (background darkened); "
+            "else overlay",
+        },
+        "--head": {
+            "type": str,
+            "metavar": "HEAD",
+            "help": "films: number of a head, mean, or all (a tile each); else mean",
+        },
+        "--frames": {
+            "action": "store_true",
+            "help": "films: write every drawn frame as a PNG file, too",
+        },
+        "--film": {
+            "action": "store_true",
+            "help": "each folder among the paths holds the frames of a film",
+        },
+    },
+    "embed": {
+        **_SOURCE,
+        "--data": {
+            "type": str,
+            "required": True,
+            "metavar": "SPEC",
+            "help": "photos, as in --data of train",
+        },
+        "--out": {
+            "type": str,
+            "required": True,
+            "metavar": "FILE",
+            "help": "new .npz, .csv or .parquet file; what an interrupted run left "
+            "beside it, in FILE.part, is gone on with",
+        },
+        "--split": {
+            "type": str,
+            "default": "train",
+            "help": "train, test, another split of the data, or all for train and test",
+        },
+        "--tokens": {
+            "type": Literal["cls", "mean", "patches"],
+            "nargs": "+",
+            "default": ["cls"],
+            "help": "cls (of networks without one, their features), mean (of the patch "
+            "tokens), patches (all of them)",
+        },
+        "--size": {
+            "type": int,
+            "help": "side of the central square in pixels; else the evaluation size",
+        },
+        "--batch-size": {
+            "type": int,
+            "default": 64,
+            "help": "photos in one forward pass",
+        },
+        "--dtype": {
+            "type": Literal["float32", "float16"],
+            "default": "float32",
+            "help": "numbers in the file",
+        },
+        "--cache": _EVALUATE["--cache"]
+        | {"help": "folder of features that evaluate has kept, used here too, or none"},
     },
     "export": {
         **_SOURCE,

@@ -67,7 +67,7 @@ def evaluate_weights(
     chosen = _chosen(task, skip)
     options = check_options(task, options or {})
     file = _new_file(out, weights, task, data)
-    subject = _subject_of(weights, num_heads, part, cache)
+    subject = subject_of(weights, num_heads, part, cache)
     photos = Data(data, lambda split: open_source(data, split))
     chosen = _possible(chosen, subject, photos, say)
     subjects = _compared(subject, weights, untrained, photos.train)
@@ -113,10 +113,16 @@ def in_float32(backbone):
     return exact
 
 
-def _subject_of(weights, num_heads, part, cache):
-    """`Subject` of the weights."""
+def subject_of(weights, num_heads=None, part=None, cache=None):
+    """`Subject` of weights, in float32, at the size and pixels of their training.
+
+    Args:
+        weights: What `load_backbone` accepts.
+        num_heads, part: See `load_backbone`.
+        cache: Folder of kept features; None keeps none.
+    """
     if cache is not None:
-        _check_writable("--cache", pathlib.Path(cache))
+        check_writable("--cache", pathlib.Path(cache))
     backbone = in_float32(load_backbone(weights, num_heads, part))
     size = evaluation_size(weights, backbone)
     mean, std = pixel_statistics(weights)
@@ -266,11 +272,11 @@ def _new_file(out, weights, task, data):
         file, number = folder / f"{name}.json", 2
         while _taken(file):
             file, number = folder / f"{name}-{number}.json", number + 1
-    _check_writable("--out", file.parent)
+    check_writable("--out", file.parent)
     return file
 
 
-def _check_writable(option, folder):
+def check_writable(option, folder):
     """UserError where files of a folder could not be made, before work is done."""
     folder = folder.absolute()
     there = next(path for path in (folder, *folder.parents) if os.path.exists(path))

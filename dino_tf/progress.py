@@ -65,3 +65,44 @@ class PhotoLine(ProgressLine):
         """`count` more photos are done."""
         self.done += count
         self(self.done, self.count)
+
+
+class FrameLine(ProgressLine):
+    """A line that tells how far a film is, how fast, and how long it will take.
+
+    Args:
+        label: Name of the film.
+        count: About how many frames it has; None where nobody knows.
+        stream: As for `ProgressLine`.
+
+    Attributes:
+        done: Frames so far.
+    """
+
+    def __init__(self, label, count=None, stream=None):
+        super().__init__(label, stream)
+        self.count, self.done = count, 0
+
+    def add(self, count):
+        """`count` more frames are done."""
+        self.done += count
+        self._tell(last=False)
+
+    def end(self):
+        """All frames are done, however many they were thought to be."""
+        self.count = self.done
+        self._tell(last=True)
+
+    @property
+    def rate(self):
+        """Frames a second so far."""
+        return self.done / max(time.monotonic() - self.began, 1e-3)
+
+    def _tell(self, last):
+        of, left = "", ""
+        if self.count is not None:
+            of = f" of {self.count:,}"
+            minutes, seconds = divmod(round((self.count - self.done) / self.rate), 60)
+            left = f", {minutes}:{seconds:02d} left" if minutes >= 0 else ""
+        text = f": {self.done:,}{of} frames, {self.rate:.1f} a second{left}   "
+        self.show(text, last)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dino_tf.attend import attend, list_photos
+from dino_tf.attend import attend, find_inputs
 from dino_tf.errors import UserError
 from dino_tf.models.backbones import create_backbone
 from dino_tf.transforms.image import IMAGENET_MEAN, IMAGENET_STD
@@ -132,7 +132,7 @@ def test_stems_stay_apart(tmp_path):
     for name in ("x/p.png", "y/p.png", "y/q.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("RGB", (4, 4)).save(tmp_path / name)
-    found = list_photos([tmp_path / "x", tmp_path / "y", tmp_path / "y" / "q.png"])
+    found, _ = find_inputs([tmp_path / "x", tmp_path / "y", tmp_path / "y" / "q.png"])
     assert [stem for _, stem in found] == ["p", "p-2", "q", "q-2"]
     assert [path.parent.name for path, _ in found] == ["x", "y", "y", "y"]
 
@@ -141,14 +141,14 @@ def test_stems_stay_apart(tmp_path):
     ("paths", "message"),
     [
         ([], "no photos given"),
-        (["missing.jpg"], "no such photo or folder: .*missing.jpg"),
+        (["missing.jpg"], "no such photo, film or folder: .*missing.jpg"),
         (["empty"], "no photos in the folder .*empty"),
     ],
 )
 def test_paths_without_photos(tmp_path, paths, message):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=message):
-        list_photos([tmp_path / path for path in paths])
+        find_inputs([tmp_path / path for path in paths])
 
 
 def test_nothing_readable(run, photos, tmp_path):

@@ -90,14 +90,17 @@ def test_asked_for_default_is_told_from_silence(trained):
         ("--config /none.yaml", "/none.yaml: allowed is a YAML file"),
         (
             "trian",
-            "no command 'trian', allowed: train, attend, picture, evaluate, export, "
-            "data, presets",
+            "no command 'trian', allowed: train, attend, picture, evaluate, embed, "
+            "export, data, presets",
         ),
         ("train photos", "got 'photos' too much"),
         ("attend photos", "attend: missing are weights"),
         ("attend a --weights b --sise 3", "did you mean --size?"),
         ("attend a --weights b --keep-mas 3", "did you mean --keep-mass?"),
         ("attend a --weights b --kind feature", "allowed: attention, features"),
+        ("attend a --weights b --drawing x", "allowed: overlay, side, map, masked"),
+        ("embed --weights b --data c", "embed: missing are out"),
+        ("embed --weights b --data c --out d --tokens x", "cls, mean, patches"),
         ("attend a --weights b --size x", "--size: got 'x', allowed: a whole number"),
         (
             "evaluate discover --weights a --data b --head x",
@@ -149,20 +152,36 @@ def test_other_errors_are_not_swallowed(monkeypatch):
         cli.main([])
 
 
-def test_attend_hands_its_arguments_on(monkeypatch):
-    calls = []
-    module = types.SimpleNamespace(
-        attend=lambda *args, **named: calls.append((*args, named))
-    )
-    monkeypatch.setitem(sys.modules, "dino_tf.attend", module)
+@pytest.fixture
+def called(monkeypatch):
+    """Function that puts a stand-in into a module; the arguments of its calls."""
+
+    def put(module, name):
+        calls = []
+        stand_in = {name: lambda **named: calls.append(named)}
+        monkeypatch.setitem(sys.modules, module, types.SimpleNamespace(**stand_in))
+        return calls
+
+    return put
+
+
+def test_attend_hands_its_arguments_on(called):
+    calls = called("dino_tf.attend", "attend")
     assert cli.main("attend a b --weights w --keep-mass 0.5".split()) == 0
     argv = "attend a --weights w --kind features --num-heads 3 --part student"
     assert cli.main(argv.split()) == 0
-    plain = {"num_heads": None, "part": None, "kind": "attention"}
+    argv = "attend c.mp4 d --weights w --film --fps 5 --drawing side --head 2 --frames"
+    assert cli.main(argv.split()) == 0
+    plain = {"weights": "w", "out": None, "size": 480, "keep_mass": None}
+    plain |= {"num_heads": None, "part": None, "kind": "attention"}
+    plain |= {"film": False, "fps": None, "drawing": None, "head": None}
+    plain |= {"frames": False}
     asked = {"num_heads": 3, "part": "student", "kind": "features"}
+    filmed = {"film": True, "fps": 5.0, "drawing": "side", "head": "2", "frames": True}
     assert calls == [
-        (["a", "b"], "w", None, 480, 0.5, plain),
-        (["a"], "w", None, 480, None, asked),
+        plain | {"paths": ["a", "b"], "keep_mass": 0.5},
+        plain | {"paths": ["a"]} | asked,
+        plain | {"paths": ["c.mp4", "d"]} | filmed,
     ]
 
 
@@ -182,6 +201,20 @@ def test_picture_hands_its_arguments_on(monkeypatch):
     assert calls[1][0] == "map"
     assert calls[1][1]["options"]["method"] == "pca"
     assert calls[1][1]["options"]["thumbnails"] is False
+
+
+def test_embed_hands_its_arguments_on(called):
+    calls = called("dino_tf.embedding", "embed")
+    argv = "embed --weights w --data d --out o.npz"
+    assert cli.main(argv.split()) == 0
+    argv += " --tokens mean patches --split all --dtype float16 --cache none --size 64"
+    assert cli.main([*argv.split(), "--batch-size", "2"]) == 0
+    plain = {"weights": "w", "data": "d", "out": "o.npz", "split": "train"}
+    plain |= {"tokens": ["cls"], "size": None, "batch_size": 64, "dtype": "float32"}
+    plain |= {"num_heads": None, "part": None, "cache": "result/cache"}
+    asked = {"tokens": ["mean", "patches"], "split": "all", "dtype": "float16"}
+    asked |= {"cache": None, "size": 64, "batch_size": 2}
+    assert calls == [plain, plain | asked]
 
 
 def test_export_hands_its_arguments_on(monkeypatch):
@@ -234,6 +267,7 @@ def test_data_check_counts_classes_and_unreadable_photos(capsys, tmp_path):
         ["attend", "-h"],
         ["picture", "-h"],
         ["picture", "components", "-h"],
+        ["embed", "-h"],
         ["export", "-h"],
     ],
 )

@@ -20,8 +20,8 @@ RANKS = (
     },
     {
         "": "checks placement presets recipe_reading recipe",
-        "datasets": "source arrays archive voc_archives folder masks voc tfds hf "
-        "shard_records shards species habitats scene_drawing scenes __init__",
+        "datasets": "source arrays joined archive voc_archives folder masks voc tfds "
+        "hf shard_records shards species habitats scene_drawing scenes __init__",
         "transforms": "__init__ pixels image jpeg augment resample multicrop "
         "random_crop mixing shrink",
         "models": "__init__ pos_embed rope torch_tensors torch_objects torch_unpickler "
@@ -39,7 +39,8 @@ RANKS = (
     {"": "dino"},
     {
         "visualize": "__init__ draw masks attention features curves neighbours "
-        "classes class_masks figure heads components distance positions filters plane",
+        "classes class_masks figure heads components distance positions filters plane "
+        "ffmpeg film_files film_writer film_pictures",
     },
     {
         "evaluate": "__init__ features splits labelled store subject published page "
@@ -52,7 +53,10 @@ RANKS = (
         "layer_rates finetune_options finetune_step finetune_photos finetune",
     },
     {"": "run_folder checkpoint callbacks assemble initial prepare"},
-    {"": "attend evaluation model_card formats export launch training"},
+    {
+        "": "films attend evaluation embed_rows embed_formats embedding model_card "
+        "formats export launch training",
+    },
     {"pictures": "request of_photos of_network of_data __init__"},
     {"": "commands mistakes cli"},
 )

@@ -43,8 +43,7 @@ class Store:
         """
         if self.folder is None:
             return compute()
-        file = self.folder / f"{what}-{fingerprint(depends)[:24]}.npz"
-        kept = _read(file)
+        file, kept = self._file(what, depends), self.kept(what, depends)
         if kept is None:
             kept = compute()
             try:
@@ -55,6 +54,16 @@ class Store:
                     "cache with room in it, or none"
                 ) from error
         return kept
+
+    def kept(self, what, depends):
+        """The arrays that were kept under a key; None where there are none.
+
+        For the arguments see `arrays`.
+        """
+        return None if self.folder is None else _read(self._file(what, depends))
+
+    def _file(self, what, depends):
+        return self.folder / f"{what}-{fingerprint(depends)[:24]}.npz"
 
 
 def fingerprint(value):

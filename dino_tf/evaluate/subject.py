@@ -127,10 +127,7 @@ class Subject:
                 f"allowed: {', '.join(there)}"
             )
         chosen = np.arange(len(source)) if indices is None else np.asarray(indices)
-        width = sum(there.values())
-        wanted = tuple(there) if 4 * width * len(chosen) <= KEEP_ALL else tuple(names)
-        if self.store.folder is None:
-            wanted = tuple(names)
+        wanted = self._wanted(len(chosen), names)
         depends = {"size": size, "names": sorted(wanted)}
         if indices is not None:
             depends["indices"] = chosen
@@ -146,6 +143,22 @@ class Subject:
         depends = self.depends(source, **depends)
         kept = self.store.arrays("features", depends, compute)
         return {name: kept[name] for name in (*names, "index")}
+
+    def _wanted(self, count, names):
+        """Names of the summaries that one pass over `count` photos is to give."""
+        there = summaries_of(self.backbone)
+        everything = 4 * sum(there.values()) * count <= KEEP_ALL
+        if self.store.folder is None or not everything:
+            return tuple(names)
+        return tuple(there)
+
+    def kept_summaries(self, source, size, names):
+        """What `summaries` of all photos has kept; None where it has not, yet."""
+        wanted = self._wanted(len(source), names)
+        if self.store.folder is None or not set(names) <= set(wanted):
+            return None
+        options = {"size": self.side(size), "names": sorted(wanted)}
+        return self.store.kept("features", self.depends(source, **options))
 
 
 class Data:
