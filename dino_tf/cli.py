@@ -71,6 +71,7 @@ def _run(argv):
         "train": _train,
         "attend": _attend,
         "evaluate": _evaluate,
+        "report": _report,
         "export": _export,
         "data": _data,
         "presets": _presets,
@@ -83,7 +84,7 @@ def build_parser():
     prog = os.path.basename(sys.argv[0]) or "dino-tf"
     parser = _parser(
         f"{prog} [train] [--preset NAME] [--data SPEC] [--section.key VALUE ...]\n"
-        f"       {prog} {{attend,evaluate,export,data,presets}} ...",
+        f"       {prog} {{attend,evaluate,report,export,data,presets}} ...",
         description="Self-supervised vision transformers (DINO) from your own photos.",
         epilog=EXAMPLES,
     )
@@ -97,6 +98,8 @@ def build_parser():
     )
     commands.add_subcommand("evaluate", evaluate, help=COMMANDS["evaluate"])
     _add_tasks(evaluate, prog)
+    report = _command(f"{prog} report RUN", "report")
+    commands.add_subcommand("report", report, help=COMMANDS["report"])
     export = _command(
         f"{prog} export --weights SRC --format FORMAT --out PATH [--size N [N]]",
         "export",
@@ -213,6 +216,13 @@ def _evaluate(parsed):
     return 0
 
 
+def _report(parsed):
+    from dino_tf.report.write import write_report
+
+    write_report(parsed.run)
+    return 0
+
+
 def _export(parsed):
     from dino_tf.export import export
 
@@ -311,9 +321,7 @@ def _explain(error, argv):
     if command == "evaluate":
         return UserError(f"evaluate: allowed tasks are {', '.join(TASKS)}, all")
     if command == "data":
-        return UserError(
-            "data: allowed are get NAME, check SPEC, shards SPEC; see --help"
-        )
+        return UserError("data: allowed are get NAME, check SPEC, shards SPEC")
     return UserError(text.removeprefix("argument "))
 
 
@@ -331,9 +339,8 @@ def _unknown_argument(argument, argv):
     known = [*FIELDS, "config"] if argv[0] == "train" else _options(argv)
     if not known:
         return UserError(f"{argv[0]}: got --{name}, allowed: no option")
-    known = (
-        [option.replace("_", "-") for option in known] if argv[0] != "train" else known
-    )
+    if argv[0] != "train":
+        known = [option.replace("_", "-") for option in known]
     hint = settings.nearest(name, known).replace("did you mean ", "did you mean --")
     return UserError(f"unknown option --{name}; {hint}")
 

@@ -8,6 +8,7 @@ COMMANDS = {
     "train": "train on photos, then draw what the network attends to (the default)",
     "attend": "draw what trained weights attend to in photos",
     "evaluate": "tell how good the features of trained weights are",
+    "report": "write report.html of a run: everything on one page",
     "export": "write trained weights for another program, and read them back",
     "data": "download a data set, look into one, or write one into shards",
     "presets": "list the presets",
@@ -85,6 +86,12 @@ ARGUMENTS = {
             "default": "attention",
             "help": "attention, for networks that have it, or the principal "
             "components of the patch features, for every network",
+        },
+    },
+    "report": {
+        "run": {
+            "metavar": "RUN",
+            "help": "a run folder, such as result/quickstart-scenes",
         },
     },
     "export": {
@@ -179,6 +186,7 @@ examples:
   main.py train --help                   every setting, with advice
   main.py --data photos/ --init dino_vits16  go on from the published weights
   main.py attend photos/ --weights result/quickstart-scenes
+  main.py report result/quickstart-scenes
   main.py evaluate all --weights result/quickstart-scenes --data scenes
 
 Settings come from the defaults, then the preset, then --config files, then the

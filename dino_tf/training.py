@@ -26,6 +26,7 @@ from dino_tf.launch import launched
 from dino_tf.multi_worker import copy_from_chief, share_batches
 from dino_tf.pipeline import BadImages, steps_per_epoch
 from dino_tf.prepare import prepare
+from dino_tf.report.write import Reporter
 from dino_tf.run_folder import choose_folder, report, write_text
 from dino_tf.transforms.image import try_decode
 from dino_tf.visualize.attention import write_attention
@@ -132,6 +133,8 @@ class Job:
         self.steps = steps_per_epoch(len(self.source), batch_size)
         self.bad_images, self.told_bad = BadImages(), 0
         self.knn_sources = labelled_split(self.source, self.test_source)
+        photos = (self.source, self.test_source)
+        self.reporter = Reporter(folder, self.config, *photos, logger, say)
 
     def run(self, began, resumed):
         """Trains, evaluates, draws; returns `Run`."""
@@ -234,6 +237,7 @@ class Job:
             ),
             parts.SaveEvery(self._checkpoints(), run.save_every, run.epochs),
             parts.Every(run.attention_every, self._draw_epoch),
+            parts.Every(run.report_every, self.reporter.update),
         ]
         if run.tensorboard:
             listed.append(
@@ -336,6 +340,7 @@ class Job:
         }
         write_text(self.folder.summary, json.dumps(summary, indent=2) + "\n")
         self.logger.info("done: %s", summary)
+        self.reporter.finish(backbone)
         self.say(report(self.folder, summary, sheets, self._pictures(backbone)[1]))
         return Run(self.folder.path, config, model, summary)
 

@@ -52,6 +52,7 @@ RANKS = (
         "layer_rates finetune_options finetune_step finetune_photos finetune",
     },
     {"": "run_folder checkpoint callbacks assemble initial prepare"},
+    {"report": "__init__ jpeg curves explorer run_files network page write"},
     {"": "attend evaluation model_card formats export launch training"},
     {"": "commands cli"},
 )

@@ -67,6 +67,7 @@ def test_run_folder_holds_everything(finished):
         "attention",
         "backbone.keras",
         "summary.json",
+        "report.html",
     }
     assert [r["epoch"] for r in records(run.path)] == [1, 2]
     assert Checkpoints(run.path / "checkpoints").epochs() == [1, 2]
