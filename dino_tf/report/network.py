@@ -5,13 +5,14 @@ import functools
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+import keras
 import numpy as np
 
 from dino_tf.analysis.components import fit_components
 from dino_tf.analysis.embedding import FEWEST, embed_2d
 from dino_tf.analysis.neighbours import nearest
 from dino_tf.datasets.arrays import ArraySource
-from dino_tf.evaluate.features import compiled_summarizer, extract_features
+from dino_tf.evaluate.features import extract_features
 from dino_tf.evaluate.object_boxes import NEEDS, find_boxes
 from dino_tf.evaluate.splits import spread
 from dino_tf.evaluate.subject import Subject
@@ -28,7 +29,7 @@ MOST_WATCHED, MOST_MAPPED, NEIGHBOURS, SAMPLES = 8, 256, 6, 6
 # Pixels of the longer side; quality.
 SHOWN, THUMBNAIL, VIEW = 360, 72, 112
 # Discovery compares all pairs of patches; photos become smaller until it is quick.
-MOST_BOX_PATCHES = 800
+MOST_BOX_PATCHES = 500
 DRAWS = 3
 METHOD_NAMES = {"lost": "LOST", "tokencut": "TokenCut", "attention": "Attention"}
 MAP_NAMES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
@@ -86,10 +87,10 @@ class Network:
         self.backbone, self.album, self.config = backbone, album, config
         self.mean, self.std = config.views.mean, config.views.std
 
-    @functools.cached_property
-    def _forward(self):
-        # Traced once, however often the network is looked at.
-        return compiled_summarizer(self.backbone, ("cls",))
+    def _forward(self, images):
+        # Not compiled: to trace it would take longer than these few batches.
+        features = self.backbone(images, training=False)
+        return {"cls": keras.ops.cast(features, "float32")}
 
     def patches(self, notes):
         """{"explorer", "components"} of the watched photos; see `Album`."""
