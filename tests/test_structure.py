@@ -34,7 +34,7 @@ RANKS = (
     },
     {
         "": "photo_cache photos view_worker view_processes reading pipeline views loss "
-        "optimizers workload shard_parts shard_photos shard_writer",
+        "optimizers updates workload shard_parts shard_photos shard_writer",
     },
     {"": "dino"},
     {
@@ -52,7 +52,10 @@ RANKS = (
         "layer_rates finetune_options finetune_step finetune_photos finetune",
     },
     {"": "run_folder checkpoint callbacks assemble initial prepare"},
-    {"": "attend evaluation model_card formats export launch training"},
+    {
+        "": "attend evaluation model_card formats export launch run_pictures "
+        "run_measures training"
+    },
     {"": "commands cli"},
 )
 # It names every public object, and loads each at its first use.
@@ -76,6 +79,7 @@ TENSORFLOW = {
     "dino_tf.distribute",
     "dino_tf.optimizers",
     "dino_tf.dino",
+    "dino_tf.updates",
     "dino_tf.models.pieces",
     "dino_tf.workload",
     "dino_tf.evaluate.features",
