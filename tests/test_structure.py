@@ -34,7 +34,7 @@ RANKS = (
     },
     {
         "": "photo_cache photos view_worker view_processes reading pipeline views loss "
-        "optimizers workload shard_parts shard_photos shard_writer",
+        "optimizers updates workload shard_parts shard_photos shard_writer",
     },
     {"": "dino"},
     {
@@ -53,7 +53,10 @@ RANKS = (
     },
     {"": "run_folder checkpoint callbacks assemble initial prepare"},
     {"report": "__init__ jpeg curves explorer run_files network page write"},
-    {"": "attend evaluation model_card formats export launch training"},
+    {
+        "": "attend evaluation model_card formats export launch run_pictures "
+        "run_measures training"
+    },
     {"": "commands cli"},
 )
 # It names every public object, and loads each at its first use.
@@ -77,6 +80,7 @@ TENSORFLOW = {
     "dino_tf.distribute",
     "dino_tf.optimizers",
     "dino_tf.dino",
+    "dino_tf.updates",
     "dino_tf.models.pieces",
     "dino_tf.workload",
     "dino_tf.evaluate.features",

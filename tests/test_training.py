@@ -11,7 +11,8 @@ from dino_tf.checkpoint import Checkpoints
 from dino_tf.config import Config, Model
 from dino_tf.errors import Diverged, UserError
 from dino_tf.models.loading import load_backbone
-from dino_tf.training import train, watch_list
+from dino_tf.run_pictures import watch_list
+from dino_tf.training import train
 
 TINY = {
     "data": "scenes:40",

@@ -75,17 +75,17 @@ class Reporter:
         folder: `RunFolder`.
         config: Resolved `Config`.
         source: Photos to train on.
-        test_source: Photos of the test split, or None.
+        watched: Photos of which some are shown.
         logger: Logger that takes what goes wrong.
         say: Function that shows a line to the person.
         clock: Function that returns seconds.
     """
 
     def __init__(
-        self, folder, config, source, test_source, logger, say, clock=time.perf_counter
+        self, folder, config, source, watched, logger, say, clock=time.perf_counter
     ):
-        self.folder, self.config, self.source = folder, config, source
-        self.shown = source if test_source is None else test_source
+        self.folder, self.config = folder, config
+        self.source, self.watched = source, watched
         self.logger, self.say, self.clock = logger, say, clock
         self.began, self.network, self.parts, self.notes = clock(), None, {}, []
         self.kept = {}
@@ -125,7 +125,7 @@ class Reporter:
         began, notes = self.clock(), []
         if self.network is None or self.network.backbone is not backbone:
             photos = self.network and self.network.album
-            album = photos or Album(self.shown, self.config.run.attention_photos)
+            album = photos or Album(self.watched, self.config.run.attention_photos)
             self.network = Network(backbone, album, self.config)
         found = views(self.source, self.config) | {"network": label}
         self.parts = found | _look(self.network, METHODS, notes)
