@@ -90,8 +90,8 @@ def test_asked_for_default_is_told_from_silence(trained):
         ("--config /none.yaml", "/none.yaml: allowed is a YAML file"),
         (
             "trian",
-            "no command 'trian', allowed: train, attend, evaluate, export, data, "
-            "presets",
+            "no command 'trian', allowed: train, attend, evaluate, report, export, "
+            "data, presets",
         ),
         ("train photos", "got 'photos' too much"),
         ("attend photos", "attend: missing are weights"),
