@@ -141,10 +141,14 @@ def no_problem(opened):
 
 def pixel(window, photo, x, y):
     """Red, green, blue, opacity of the similarities over a photo, at shares of it."""
+    # Of a copy: the page's own canvas is not made to be read.
     return window.run(
         f"(() => {{ const c = document.querySelectorAll('#explorer-photos canvas')"
-        f"[{photo}]; return [...c.getContext('2d').getImageData({x} * c.width, "
-        f"{y} * c.height, 1, 1).data]; }})()"
+        f"[{photo}], d = document.createElement('canvas');"
+        "[d.width, d.height] = [c.width, c.height];"
+        "const p = d.getContext('2d', {willReadFrequently: true});"
+        "p.drawImage(c, 0, 0);"
+        f"return [...p.getImageData({x} * c.width, {y} * c.height, 1, 1).data]; }})()"
     )
 
 
@@ -161,7 +165,9 @@ def test_every_part_is_there_and_names_are_text(opened):
 
 
 def test_click_in_the_explorer_colours_what_is_similar(opened):
-    opened.run("document.getElementById('explorer').scrollIntoView()")
+    # At once: the page itself scrolls smoothly.
+    where = "{behavior: 'instant'}"
+    opened.run(f"document.getElementById('explorer').scrollIntoView({where})")
     left, top, wide, high = opened.run(
         "(() => { const b = document.querySelector('#explorer-photos .place')"
         ".getBoundingClientRect(); return [b.left, b.top, b.width, b.height]; })()"
