@@ -36,7 +36,7 @@ RANGES = (
         "model.num_registers loss.warmup_teacher_temp_epochs optimizer.min_lr "
         "optimizer.warmup_epochs optimizer.weight_decay optimizer.weight_decay_end "
         "optimizer.clip_grad optimizer.freeze_last_layer_epochs run.seed "
-        "run.attention_every run.attention_photos run.knn_every",
+        "run.attention_every run.attention_photos run.knn_every run.report_every",
     ),
     (
         "above 0",

@@ -74,6 +74,7 @@ def _run(argv):
         "picture": _picture,
         "evaluate": _evaluate,
         "embed": _embed,
+        "report": _report,
         "export": _export,
         "data": _data,
         "presets": _presets,
@@ -86,7 +87,8 @@ def build_parser():
     prog = os.path.basename(sys.argv[0]) or "dino-tf"
     parser = _parser(
         f"{prog} [train] [--preset NAME] [--data SPEC] [--section.key VALUE ...]\n"
-        f"       {prog} {{attend,picture,evaluate,embed,export,data,presets}} ...",
+        f"       {prog} {{attend,picture,evaluate,embed,report,export,data,presets}} "
+        "...",
         description="Self-supervised vision transformers (DINO) from your own photos.",
         epilog=EXAMPLES,
     )
@@ -108,6 +110,8 @@ def build_parser():
     _add_tasks(evaluate, prog)
     embed = _command(f"{prog} embed --weights SRC --data SPEC --out FILE ...", "embed")
     commands.add_subcommand("embed", embed, help=COMMANDS["embed"])
+    report = _command(f"{prog} report RUN", "report")
+    commands.add_subcommand("report", report, help=COMMANDS["report"])
     export = _command(
         f"{prog} export --weights SRC --format FORMAT --out PATH [--size N [N]]",
         "export",
@@ -239,6 +243,13 @@ def _embed(parsed):
     options = parsed.as_dict()
     options["cache"] = None if options["cache"] == "none" else options["cache"]
     embed(**options)
+    return 0
+
+
+def _report(parsed):
+    from dino_tf.report.write import write_report
+
+    write_report(parsed.run)
     return 0
 
 

@@ -11,6 +11,7 @@ COMMANDS = {
     "picture": "look into a network: heads, components, filters, neighbours, maps ...",
     "evaluate": "tell how good the features of trained weights are",
     "embed": "write features of photos into one file",
+    "report": "write report.html of a run: everything on one page",
     "export": "write trained weights for another program, and read them back",
     "data": "download a data set, look into one, or write one into shards",
     "presets": "list the presets",
@@ -171,6 +172,12 @@ ARGUMENTS = {
         "--cache": _EVALUATE["--cache"]
         | {"help": "folder of features that evaluate has kept, used here too, or none"},
     },
+    "report": {
+        "run": {
+            "metavar": "RUN",
+            "help": "a run folder, such as result/quickstart-scenes",
+        },
+    },
     "export": {
         **_SOURCE,
         "--format": {
@@ -265,6 +272,7 @@ examples:
   main.py --data photos/ --init dino_vits16  go on from the published weights
   main.py attend photos/ --weights result/quickstart-scenes
   main.py picture map --weights result/quickstart-scenes --data scenes
+  main.py report result/quickstart-scenes
   main.py evaluate all --weights result/quickstart-scenes --data scenes
 
 Settings come from the defaults, then the preset, then --config files, then the

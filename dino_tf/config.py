@@ -236,6 +236,11 @@ class Run:
     eval_size: int | None = setting(None, "side of the photos in the k-NN test")
     tensorboard: bool = setting(True, "write TensorBoard files")
     resume: bool = setting(True, "go on with an unfinished run; false: new name")
+    report_every: int | None = setting(
+        None,
+        "epochs between updates of report.html, left out while they would take more "
+        "than 2 % of the training; 0: only at the end",
+    )
 
 
 @dataclass

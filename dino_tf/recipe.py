@@ -319,6 +319,10 @@ def _attention_every(config, facts):
     return max(config.run.epochs // 10, 1), "about ten times in a run"
 
 
+def _report_every(config, facts):
+    return config.run.attention_every, "with the attention pictures"
+
+
 def _image_size(config, facts):
     if not checks.is_vit(config):
         return None, "only Vision Transformers have a position table"
@@ -336,6 +340,7 @@ RULES = {
     "run.precision": _precision,
     "run.xla": _xla,
     "run.attention_every": _attention_every,
+    "run.report_every": _report_every,
     "run.eval_size": _eval_size,
     "model.image_size": _image_size,
     **recipe_reading.RULES,

@@ -20,8 +20,8 @@ class RunFolder:
 
     Attributes:
         path, config, metrics, checkpoints, backbone, attention, features, summary,
-        tensorboard: Where each part lies; `features` takes the place of `attention`
-            for networks that have none.
+        tensorboard, report: Where each part lies; `features` takes the place of
+            `attention` for networks that have none.
     """
 
     def __init__(self, path):
@@ -36,6 +36,7 @@ class RunFolder:
         self.features = self.path / "features"
         self.summary = self.path / "summary.json"
         self.tensorboard = self.path / "tensorboard"
+        self.report = self.path / "report.html"
 
     @property
     def finished(self):
@@ -142,6 +143,8 @@ def report(folder, summary, sheets, pictures):
     lines.append(
         f"  {kind.removesuffix('s')} pictures of {len(sheets)} photos: {pictures}"
     )
+    if folder.report.is_file():
+        lines.append(f"  everything on one page: {folder.report}")
     lines.append(f"  the trained network: {folder.backbone}")
     lines.append(
         f"  more pictures: python main.py attend PHOTOS --weights {folder.path}{option}"

@@ -20,20 +20,16 @@ from dino_tf.checkpoint import Checkpoints, all_state
 from dino_tf.config import Config
 from dino_tf.distribute import make_strategy, starting_sooner
 from dino_tf.errors import Diverged, UserError
-from dino_tf.evaluate.knn import evaluate_knn
-from dino_tf.evaluate.splits import labelled_split, spread
 from dino_tf.launch import launched
 from dino_tf.multi_worker import copy_from_chief, share_batches
 from dino_tf.pipeline import BadImages, steps_per_epoch
 from dino_tf.prepare import prepare
+from dino_tf.report.write import Reporter
 from dino_tf.run_folder import choose_folder, report, write_text
-from dino_tf.transforms.image import try_decode
-from dino_tf.visualize.attention import write_attention
-from dino_tf.visualize.features import write_features
+from dino_tf.run_measures import RunMeasures
+from dino_tf.run_pictures import RunPictures
 from dino_tf.workload import say_duration
 
-# Photos that the k-NN numbers of a run look at, so that they take seconds.
-KNN_TRAIN, KNN_TEST = 5000, 2000
 BAD_IMAGES_EVERY = 50  # steps between two looks at the unreadable photos
 
 
@@ -131,7 +127,10 @@ class Job:
         batch_size = self.config.pipeline.batch_size
         self.steps = steps_per_epoch(len(self.source), batch_size)
         self.bad_images, self.told_bad = BadImages(), 0
-        self.knn_sources = labelled_split(self.source, self.test_source)
+        self.measures = RunMeasures(self.config, self.source, self.test_source)
+        watched = self.test_source or self.source
+        self.pictures = RunPictures(self.config, watched, folder, logger)
+        self.reporter = Reporter(folder, self.config, self.source, watched, logger, say)
 
     def run(self, began, resumed):
         """Trains, evaluates, draws; returns `Run`."""
@@ -233,7 +232,8 @@ class Job:
                 self.folder, self.logger, run.epochs, self._measure, self.say
             ),
             parts.SaveEvery(self._checkpoints(), run.save_every, run.epochs),
-            parts.Every(run.attention_every, self._draw_epoch),
+            parts.Every(run.attention_every, self.pictures.draw_epoch),
+            parts.Every(run.report_every, self.reporter.update),
         ]
         if run.tensorboard:
             listed.append(
@@ -243,10 +243,7 @@ class Job:
 
     def _measure(self, epoch, model):
         self._tell_bad_images()
-        every = self.config.run.knn_every
-        if every and epoch % every == 0 and epoch < self.config.run.epochs:
-            return self._knn(model.teacher_backbone)
-        return {}
+        return self.measures.knn_in_training(epoch, model.teacher_backbone)
 
     def _tell_bad_images(self):
         """Names the newly found ones in the log; stops when there are too many."""
@@ -264,64 +261,16 @@ class Job:
                 self.bad_images.add(name, reason)
         self._tell_bad_images()
 
-    def _knn(self, backbone):
-        if not self.knn_sources:
-            return {}
-        fewest = min(len(self.knn_sources[0]), KNN_TRAIN)
-        k = tuple(n for n in (10, 20) if n <= fewest)
-        return evaluate_knn(
-            backbone,
-            *self.knn_sources,
-            self.config.run.eval_size,
-            k=k or (1,),
-            max_train=KNN_TRAIN,
-            max_test=KNN_TEST,
-            mean=self.config.views.mean,
-            std=self.config.views.std,
-        )
-
-    def _draw_epoch(self, epoch, model):
-        self._draw(model.teacher_backbone, f"epoch-{epoch:04d}")
-
-    def _draw(self, backbone, below=""):
-        """Sheets of the run's fixed list of photos."""
-        write, out = self._pictures(backbone)
-        source = self.test_source or self.source
-        run, views = self.config.run, self.config.views
-        sheets = []
-        for index in watch_list(len(source), run.attention_photos):
-            image, reason = try_decode(partial(source.image_bytes, index))
-            if image is None:
-                self.logger.warning("not drawn: %s (%s)", source.id(index), reason)
-                continue
-            stem = source.id(index).replace("/", "_")
-            sheets += write(
-                backbone,
-                image,
-                stem,
-                out / below,
-                size=run.attention_size,
-                mean=views.mean,
-                std=views.std,
-            )[:1]
-        return sheets
-
-    def _pictures(self, backbone):
-        """(function that writes them, folder of them) for the kind of network."""
-        if "attention" in backbone.result_names:
-            return write_attention, self.folder.attention
-        return write_features, self.folder.features
-
     def _finish(self, model, began):
         config, backbone = self.config, model.teacher_backbone
         backbone.save(self.folder.backbone)
-        sheets = self._draw(backbone)
-        trained = self._knn(backbone)
+        sheets = self.pictures.draw(backbone)
+        trained = self.measures.knn(backbone)
         keras.utils.set_random_seed(config.run.seed)
         start, floor = "initial" if self.initial else "untrained", {}
         if trained:
             before = self.initial and self.initial.teacher
-            floor = self._knn(before or untrained_backbone(config, self.source))
+            floor = self.measures.knn(before or untrained_backbone(config, self.source))
         records = self.folder.read_metrics()
         summary = {
             "data": config.data,
@@ -336,10 +285,6 @@ class Job:
         }
         write_text(self.folder.summary, json.dumps(summary, indent=2) + "\n")
         self.logger.info("done: %s", summary)
-        self.say(report(self.folder, summary, sheets, self._pictures(backbone)[1]))
+        self.reporter.finish(backbone)
+        self.say(report(self.folder, summary, sheets, self.pictures.kind(backbone)[1]))
         return Run(self.folder.path, config, model, summary)
-
-
-def watch_list(count, wanted):
-    """`wanted` places (or all) spread evenly over `count` photos."""
-    return spread(count, wanted).tolist()

@@ -91,7 +91,7 @@ def test_asked_for_default_is_told_from_silence(trained):
         (
             "trian",
             "no command 'trian', allowed: train, attend, picture, evaluate, embed, "
-            "export, data, presets",
+            "report, export, data, presets",
         ),
         ("train photos", "got 'photos' too much"),
         ("attend photos", "attend: missing are weights"),

@@ -34,7 +34,7 @@ RANKS = (
     },
     {
         "": "photo_cache photos view_worker view_processes reading pipeline views loss "
-        "optimizers workload shard_parts shard_photos shard_writer",
+        "optimizers updates workload shard_parts shard_photos shard_writer",
     },
     {"": "dino"},
     {
@@ -53,9 +53,10 @@ RANKS = (
         "layer_rates finetune_options finetune_step finetune_photos finetune",
     },
     {"": "run_folder checkpoint callbacks assemble initial prepare"},
+    {"report": "__init__ jpeg curves explorer run_files network page write"},
     {
         "": "films attend evaluation embed_rows embed_formats embedding model_card "
-        "formats export launch training",
+        "formats export launch run_pictures run_measures training",
     },
     {"pictures": "request of_photos of_network of_data __init__"},
     {"": "commands mistakes cli"},
@@ -81,6 +82,7 @@ TENSORFLOW = {
     "dino_tf.distribute",
     "dino_tf.optimizers",
     "dino_tf.dino",
+    "dino_tf.updates",
     "dino_tf.models.pieces",
     "dino_tf.workload",
     "dino_tf.evaluate.features",

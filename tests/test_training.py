@@ -11,7 +11,8 @@ from dino_tf.checkpoint import Checkpoints
 from dino_tf.config import Config, Model
 from dino_tf.errors import Diverged, UserError
 from dino_tf.models.loading import load_backbone
-from dino_tf.training import train, watch_list
+from dino_tf.run_pictures import watch_list
+from dino_tf.training import train
 
 TINY = {
     "data": "scenes:40",
@@ -67,6 +68,7 @@ def test_run_folder_holds_everything(finished):
         "attention",
         "backbone.keras",
         "summary.json",
+        "report.html",
     }
     assert [r["epoch"] for r in records(run.path)] == [1, 2]
     assert Checkpoints(run.path / "checkpoints").epochs() == [1, 2]
