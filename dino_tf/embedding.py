@@ -97,9 +97,6 @@ def embed(
         {"data": data} if isinstance(data, str) else {}
     )
     done = _finish(wanted, write, path, facts, say)
-    missing = done.unreadable
-    if missing:
-        say(f"{len(missing)} unreadable, passed over: {', '.join(missing[:NAMED])}")
     widths = ", ".join(f"{c.name} {c.shape}" for c in wanted.columns)
     say(f"written: {path} ({done.photos:,} photos, {widths} in {dtype})")
     return done
@@ -122,6 +119,8 @@ def _finish(wanted, write, path, facts, say):
         table = Table(rows, source.about, source.class_names, source.single, facts)
         _write(write, table, path)
     rows.remove()
+    if missing:
+        say(f"{len(missing)} unreadable, passed over: {', '.join(missing[:NAMED])}")
     return Embedded(path, rows.count, missing, resumed)
 
 
