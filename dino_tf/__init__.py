@@ -23,6 +23,7 @@ _HOMES = {
     "train": "dino_tf.training",
     "evaluate_weights": "dino_tf.evaluation",
     "EvaluateEvery": "dino_tf.callbacks",
+    "Health": "dino_tf.watch",
     "ArraySource": "dino_tf.datasets.arrays",
     "Config": "dino_tf.config",
 }

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import yaml
 
-from dino_tf import checks, recipe_reading, settings
+from dino_tf import checks, recipe_reading, recipe_watching, settings
 from dino_tf.config import FIELDS, Config
 from dino_tf.placement import accelerators, choose_strategy, num_replicas
 
@@ -324,6 +324,7 @@ RULES = {
     "run.xla": _xla,
     "run.attention_every": _attention_every,
     "run.eval_size": _eval_size,
+    **recipe_watching.RULES,
     "model.image_size": _image_size,
     **recipe_reading.RULES,
     "pipeline.batch_size": _batch_size,
