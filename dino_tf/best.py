@@ -3,7 +3,6 @@
 import json
 import pathlib
 
-from dino_tf.health import BAD
 from dino_tf.run_folder import write_text
 
 # What networks are compared by, the first of them that a run measures; all are the
@@ -22,9 +21,9 @@ MEASURES = (
 class Best:
     """`backbone.keras` of the best epoch in a folder, and `best.json` on why.
 
-    By k-NN where photos have labels, else by effective rank; the second only of epochs
-    whose verdict is "learning", as the features of an untrained network may spread wide
-    and mean nothing. No epoch of a bad verdict is ever the best.
+    By k-NN where photos have labels, else by effective rank, of epochs whose verdict is
+    "learning": features of a network that has hardly begun may spread wide and mean
+    nothing.
 
     Args:
         folder: Where they lie; made when the first is kept.
@@ -51,7 +50,7 @@ class Best:
             Whether it is kept.
         """
         name = next((name for name in self.measures if name in record), None)
-        if name is None or not self._admits(name, record):
+        if name is None or record.get("verdict") != "learning":
             return False
         value = record[name]
         if self.facts and not self._improves(name, value):
@@ -66,10 +65,6 @@ class Best:
         text = json.dumps(self.facts, indent=2) + "\n"
         write_text(self.folder / "best.json", text)
         return True
-
-    def _admits(self, name, record):
-        verdict = record.get("verdict")
-        return verdict == "learning" if name == "effective_rank" else verdict not in BAD
 
     def _improves(self, name, value):
         kept = self.facts["measure"]

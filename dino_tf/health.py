@@ -6,13 +6,13 @@ Pure: records of numbers in, words out. The rules, the first that holds:
   more than `GROWTH`.
 * **starting**: fewer than `EPOCHS` epochs or `STEPS` steps, or the learning rate still
   rises.
-* **flat**: in all epochs the student's weights have kept their length, or the features
-  of the watched photos their rank and their deviation.
 * **collapsing**: in the last `EPOCHS` epochs the teacher's answer tells (nearly)
   nothing about which photo it saw: its information, the entropy of the mean answer of
   a batch less the mean entropy of an answer, is below `INFORMATION`, and not on its way
   up. To **uniform** where the mean answer is nearer to all prototypes than to one, else
   to **one prototype**; the second also where a batch shares `FEW` prototypes.
+* **flat**: in all epochs the student's weights have kept their length, or the features
+  of the watched photos their rank and their deviation.
 * **learning**: none of these.
 
 A loss near ln K alone means nothing: a healthy training spends its first epochs there.
@@ -29,7 +29,7 @@ EPOCHS = 3  # that a state must last
 STEPS = 50  # before which the head has not found its first answers
 GROWTH = 1.5  # of the weights' L2 norm in one epoch; healthy ones grow by some percent
 INFORMATION = 0.01  # nats; see `tests/test_health.py` for what runs have shown
-RISING = 1.1  # information above that of the epochs before is on its way up
+RISING = 1.1, 1e-3  # times, plus nats: above the least before is on its way up
 FEW = 2.0  # prototypes, by the exponential of the entropy of a batch's mean answer
 STILL_WEIGHTS = 1e-6  # relative change of the weights' norm
 STILL_FEATURES = 1e-2  # relative change of rank and deviation
@@ -59,9 +59,8 @@ def judge(records, out_dim):
         return "diverging"
     if _starts(records):
         return "starting"
-    if _is_still(records):
-        return "flat"
-    return _collapse(records, out_dim) or "learning"
+    collapse = _collapse(records, out_dim)
+    return collapse or ("flat" if _is_still(records) else "learning")
 
 
 def _diverges(records):
@@ -103,7 +102,8 @@ def _collapse(records, out_dim):
         return ONE
     information = [r["batch_entropy"] - r["teacher_entropy"] for r in told]
     recent, before = information[-EPOCHS:], information[-EPOCHS - 1 : -1]
-    if max(recent) > INFORMATION or recent[-1] > RISING * min(before):
+    factor, margin = RISING
+    if max(recent) > INFORMATION or recent[-1] > factor * min(before) + margin:
         return None
     return UNIFORM if shared[-1] > math.log(out_dim) / 2 else ONE
 

@@ -43,9 +43,8 @@ def no_signals(out_dim):
 
 
 def _entropy(shares):
-    # Shares that are zero in float32 add nothing; their logarithm alone would not be
-    # finite.
-    return -ops.sum(shares * ops.log(ops.maximum(shares, 1e-38)))
+    # Shares of zero add nothing, but have no finite logarithm.
+    return -ops.sum(shares * ops.log(ops.maximum(shares, 1e-30)))
 
 
 class Signals(keras.metrics.Metric):
