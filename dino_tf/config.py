@@ -241,6 +241,17 @@ class Run:
         "epochs between updates of report.html, left out while they would take more "
         "than 2 % of the training; 0: only at the end",
     )
+    health_photos: int | None = setting(
+        None,
+        "photos whose features tell after an epoch whether they collapse: rank, spread "
+        "and, with labels, a quick k-NN; 0: none",
+    )
+    health_every: int | None = setting(None, "epochs between two looks at them")
+    wandb: str | None = setting(
+        None,
+        "project on Weights & Biases that gets numbers and pictures, or ENTITY/PROJECT "
+        "(pip install wandb); null: none",
+    )
 
 
 @dataclass

@@ -14,6 +14,7 @@ from dino_tf.models.keras_networks import has_batch_norm
 from dino_tf.models.pieces import one_pass
 from dino_tf.multi_worker import FitOnWorkers
 from dino_tf.schedules import value_at
+from dino_tf.signals import Signals, no_signals, teacher_signals
 from dino_tf.updates import (
     clip_each,
     mean_over_parts,
@@ -85,6 +86,7 @@ class DINO(FitOnWorkers, keras.Model):
         self.teacher_backbone = _copy_of(backbone, drop_path_rate=0.0)
         self.teacher_head = _copy_of(head)
         self.loss_tracker = keras.metrics.Mean(name="loss")
+        self.signals = Signals(loss.out_dim)
         self._compiled_compute = None
         self.build()
 
@@ -154,7 +156,7 @@ class DINO(FitOnWorkers, keras.Model):
         step = self._clock()
         compute = self._compiled_compute or self._compute
         scale = self._loss_scale()
-        loss, gradients, batch_center = compute(
+        loss, gradients, batch_center, signals = compute(
             views["global"], views["local"], step, scale
         )
         # Nothing may be counted when the stream ends in the place of a batch.
@@ -165,6 +167,7 @@ class DINO(FitOnWorkers, keras.Model):
             self.dino_loss.update_center(batch_center)
             update_teacher(self, value_at(self.teacher_momentum, step))
             self.loss_tracker.update_state(loss)
+            self.signals.update_state(loss, signals, tf.norm(norms))
         return self.get_metrics_result()
 
     def test_step(self, data):
@@ -195,7 +198,7 @@ class DINO(FitOnWorkers, keras.Model):
         return ops.reshape(logits, (global_views.shape[1], -1, logits.shape[-1]))
 
     def _compute(self, global_views, local_views, step, loss_scale):
-        """Loss, gradients (times `loss_scale`) and batch center; pure, for XLA."""
+        """Loss, gradients (times `loss_scale`), center, signals of a batch; for XLA."""
         if self.accumulate_steps == 1:
             return self._compute_part(global_views, local_views, step, loss_scale)
         if has_batch_norm(self) and replicas_in_sync() > 1:
@@ -207,6 +210,7 @@ class DINO(FitOnWorkers, keras.Model):
             tf.zeros(()),
             [tf.zeros(v.shape) for v in self.trainable_variables],
             tf.zeros_like(self.dino_loss.center),
+            no_signals(self.dino_loss.out_dim),
         )
 
         def compute(*views):
@@ -218,14 +222,18 @@ class DINO(FitOnWorkers, keras.Model):
     def _compute_part(self, global_views, local_views, step, loss_scale):
         with one_pass(self.recompute):
             teacher = self.teacher_logits(global_views)
+            targets = self.dino_loss.teacher_probabilities(teacher, step)
+            center = self.dino_loss.batch_center(teacher)
+            signals = teacher_signals(targets)
+            ready = tf.nest.flatten((targets, center, signals))
             # One after the other, so that both are never in memory at once.
-            with tf.GradientTape() as tape, tf.control_dependencies([teacher]):
+            with tf.GradientTape() as tape, tf.control_dependencies(ready):
                 student = self.student_logits(global_views, local_views)
-                loss = self.dino_loss.compute(student, teacher, step)
+                loss = self.dino_loss.cross_entropy(student, targets)
                 scaled = loss * loss_scale
             variables = [v.value for v in self.trainable_variables]
             gradients = tape.gradient(scaled, variables, unconnected_gradients="zero")
-        return loss, gradients, self.dino_loss.batch_center(teacher)
+        return loss, gradients, center, signals
 
     def _clock(self):
         # A copy: the optimizer advances its counter in the middle of the step.

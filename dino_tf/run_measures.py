@@ -2,6 +2,7 @@
 
 from dino_tf.evaluate.knn import evaluate_knn
 from dino_tf.evaluate.splits import labelled_split
+from dino_tf.evaluate.watched import WatchedPhotos
 
 # Photos that the k-NN numbers of a run look at, so that they take seconds.
 KNN_TRAIN, KNN_TEST = 5000, 2000
@@ -18,7 +19,7 @@ class RunMeasures:
 
     def __init__(self, config, source, test_source):
         self.config = config
-        self.knn_sources = labelled_split(source, test_source)
+        self.source, self.knn_sources = source, labelled_split(source, test_source)
 
     def knn(self, backbone):
         """{"knn/...": per cent}; empty without labels."""
@@ -42,3 +43,15 @@ class RunMeasures:
         run = self.config.run
         due = run.knn_every and epoch % run.knn_every == 0 and epoch < run.epochs
         return self.knn(backbone) if due else {}
+
+    def watched(self):
+        """`WatchedPhotos` of the run, None where it watches none."""
+        run, views = self.config.run, self.config.views
+        if not run.health_photos:
+            return None
+        # As attention is judged: 480 pixels for networks evaluated at 224.
+        patch = self.config.model.patch_size
+        side = max(round(run.eval_size * 480 / 224 / patch), 1) * patch
+        return WatchedPhotos(
+            self.source, run.health_photos, run.eval_size, views.mean, views.std, side
+        )

@@ -16,6 +16,8 @@ from dino_tf.assemble import (
     new_dataset,
     untrained_backbone,
 )
+from dino_tf.best import Best
+from dino_tf.boards import import_wandb
 from dino_tf.checkpoint import Checkpoints, all_state
 from dino_tf.config import Config
 from dino_tf.distribute import make_strategy, starting_sooner
@@ -28,6 +30,8 @@ from dino_tf.report.write import Reporter
 from dino_tf.run_folder import choose_folder, report, write_text
 from dino_tf.run_measures import RunMeasures
 from dino_tf.run_pictures import RunPictures
+from dino_tf.run_watch import RunWatch
+from dino_tf.watch import Health
 from dino_tf.workload import say_duration
 
 BAD_IMAGES_EVERY = 50  # steps between two looks at the unreadable photos
@@ -77,6 +81,8 @@ def train(config=None, say=print):
 
 def _train(prepared, say, workers, strategy, began):
     config = prepared.config
+    if config.run.wandb is not None and workers.is_chief:
+        import_wandb()
     folder, resumed, logger = _open_folder(prepared, workers)
     say(recipe.describe(config, prepared.reasons))
     previous = keras.config.dtype_policy()
@@ -127,6 +133,7 @@ class Job:
         batch_size = self.config.pipeline.batch_size
         self.steps = steps_per_epoch(len(self.source), batch_size)
         self.bad_images, self.told_bad = BadImages(), 0
+        self.watch = None
         self.measures = RunMeasures(self.config, self.source, self.test_source)
         watched = self.test_source or self.source
         self.pictures = RunPictures(self.config, watched, folder, logger)
@@ -207,45 +214,53 @@ class Job:
                 initial_epoch=done,
                 steps_per_epoch=self.steps,
                 shuffle=False,
-                callbacks=self._callbacks(),
+                callbacks=self._callbacks(done),
                 verbose="auto" if self.workers.is_chief else 0,
             )
+        except Diverged:
+            if self.watch:
+                self.watch.diverged()
+            raise
         except Exception:
             # What the pipeline refuses arrives as an error of TensorFlow's.
-            self._tell_bad_images()
+            self.tell_bad_images()
             raise
 
-    def _callbacks(self):
+    def _callbacks(self, done):
         """What happens beside the steps; what the chief does alone sums nothing up."""
         listed = [
             parts.StopWhenNotFinite(),
-            parts.EveryBatches(BAD_IMAGES_EVERY, self._tell_bad_images),
+            parts.EveryBatches(BAD_IMAGES_EVERY, self.tell_bad_images),
             parts.Every(1, self._share_bad_images),
         ]
-        return listed + (self._chief_callbacks() if self.workers.is_chief else [])
+        if not self.workers.is_chief:
+            return [*listed, Health(say=None)]
+        return listed + self._chief_callbacks(done)
 
-    def _chief_callbacks(self):
+    def _chief_callbacks(self, done):
         run = self.config.run
-        listed = [
+        self.watch = RunWatch(self, done)
+        return [
             parts.Throughput(self.config.pipeline.batch_size),
+            # Here, so that its line ends before others are written, and does not show
+            # all the numbers that come.
+            keras.callbacks.ProgbarLogger(),
+            self.watch.health,
             parts.EpochRecord(
-                self.folder, self.logger, run.epochs, self._measure, self.say
+                self.folder,
+                self.logger,
+                run.epochs,
+                self.watch.measure,
+                self.say,
+                self.watch.finish,
             ),
             parts.SaveEvery(self._checkpoints(), run.save_every, run.epochs),
-            parts.Every(run.attention_every, self.pictures.draw_epoch),
+            parts.Every(run.attention_every, self.watch.draw),
+            *self.watch.boards(),
             parts.Every(run.report_every, self.reporter.update),
         ]
-        if run.tensorboard:
-            listed.append(
-                keras.callbacks.TensorBoard(self.folder.tensorboard, write_graph=False)
-            )
-        return listed
 
-    def _measure(self, epoch, model):
-        self._tell_bad_images()
-        return self.measures.knn_in_training(epoch, model.teacher_backbone)
-
-    def _tell_bad_images(self):
+    def tell_bad_images(self):
         """Names the newly found ones in the log; stops when there are too many."""
         # The names keep the order in which they were found.
         found = list(self.bad_images.names.items())
@@ -259,7 +274,7 @@ class Job:
         for names in self.workers.gather(self.bad_images.names):
             for name, reason in names.items():
                 self.bad_images.add(name, reason)
-        self._tell_bad_images()
+        self.tell_bad_images()
 
     def _finish(self, model, began):
         config, backbone = self.config, model.teacher_backbone
@@ -276,7 +291,9 @@ class Job:
             "data": config.data,
             "photos": len(self.source),
             "epochs": config.run.epochs,
-            "loss": records[-1]["loss"] if records else None,
+            "loss": records[-1].get("loss") if records else None,
+            "verdict": records[-1].get("verdict") if records else None,
+            "best": Best(self.folder.best).facts,
             **trained,
             **{f"{start}/{k}": v for k, v in floor.items()},
             "seconds": round(time.perf_counter() - began, 1),
@@ -286,5 +303,7 @@ class Job:
         write_text(self.folder.summary, json.dumps(summary, indent=2) + "\n")
         self.logger.info("done: %s", summary)
         self.reporter.finish(backbone)
+        if self.watch:
+            self.watch.close(summary)
         self.say(report(self.folder, summary, sheets, self.pictures.kind(backbone)[1]))
         return Run(self.folder.path, config, model, summary)
