@@ -87,19 +87,26 @@ def embed(
         raise UserError(f"--out: {path} is there already; allowed: a new name")
     check_writable("--out", path.parent)
     source = _opened(data, split)
-    subject = subject_of(weights, num_heads, part, cache)
+    subject = _subject(weights, num_heads, part, cache, source)
     subject.batch_size = min(batch_size, len(source))
-    if str(weights).startswith("random:"):
-        # The same network each time, so that an interrupted run can go on.
-        subject = untrained_like(subject, source)
     wanted = _Wanted(subject, source, tokens, subject.side(size), dtype)
     facts = {"weights": str(weights)} | (
         {"data": data} if isinstance(data, str) else {}
     )
     done = _finish(wanted, write, path, facts, say)
-    widths = ", ".join(f"{c.name} {c.shape}" for c in wanted.columns)
-    say(f"written: {path} ({done.photos:,} photos, {widths} in {dtype})")
+    if done.unreadable:
+        some = ", ".join(done.unreadable[:NAMED])
+        say(f"{len(done.unreadable)} unreadable, passed over: {some}")
+    say(f"written: {path} ({done.photos:,} photos, {wanted.describe()})")
     return done
+
+
+def _subject(weights, num_heads, part, cache, source):
+    """`Subject` of the weights; of "random:" the same each time, to go on with."""
+    subject = subject_of(weights, num_heads, part, cache)
+    if str(weights).startswith("random:"):
+        return untrained_like(subject, source)
+    return subject
 
 
 def _finish(wanted, write, path, facts, say):
@@ -119,8 +126,6 @@ def _finish(wanted, write, path, facts, say):
         table = Table(rows, source.about, source.class_names, source.single, facts)
         _write(write, table, path)
     rows.remove()
-    if missing:
-        say(f"{len(missing)} unreadable, passed over: {', '.join(missing[:NAMED])}")
     return Embedded(path, rows.count, missing, resumed)
 
 
@@ -199,6 +204,11 @@ class _Wanted:
             grid = self.subject.backbone.grid_of((self.size, self.size))
             facts["grid"] = [int(side) for side in grid]
         return facts
+
+    def describe(self):
+        """Names, shapes and type of the columns."""
+        widths = ", ".join(f"{column.name} {column.shape}" for column in self.columns)
+        return f"{widths} in {self.dtype}"
 
     def fill(self, rows, bad):
         """Appends the rows that are missing; unreadable photos go into `bad`."""

@@ -13,6 +13,7 @@ from dino_tf.attend import attend, find_inputs
 from dino_tf.errors import UserError
 from dino_tf.films import FilmNetwork, FilmOptions, ahead, open_film, write_film
 from dino_tf.models.backbones import create_backbone
+from dino_tf.models.xcit import XCiT
 from dino_tf.visualize.attention import attention_maps
 from dino_tf.visualize.film_files import Film, Unreadable
 
@@ -50,7 +51,8 @@ def test_maps_are_those_of_photos(backbone, squares, kind):
         periods = (1.0, 3.0)
         backbone = create_backbone("vit_tiny", 8, 32, rope_periods=periods, **small)
     if kind == "xcit":
-        backbone = create_backbone("xcit_small_12", 16, 32)
+        backbone = XCiT(**small, patch_size=16)
+        backbone.build((None, 32, 32, 3))
     frames = squares(5, 50, 70)
     network = FilmNetwork(backbone, (50, 70), FilmOptions(32))
     network.count = 3
