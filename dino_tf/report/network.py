@@ -31,6 +31,7 @@ SHOWN, THUMBNAIL, VIEW = 360, 72, 112
 # Discovery compares all pairs of patches; photos become smaller until it is quick.
 MOST_BOX_PATCHES = 500
 DRAWS = 3
+AT_ONCE = 2  # photos in the network, which take memory
 METHOD_NAMES = {"lost": "LOST", "tokencut": "TokenCut", "attention": "Attention"}
 MAP_NAMES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 
@@ -98,10 +99,12 @@ class Network:
             notes.append("no explorer: none of the watched photos can be read")
             return {}
         size = self.config.run.attention_size
-        maps = [
-            feature_map(self.backbone, image, size, self.mean, self.std)
-            for _, _, image in self.album.photos
-        ]
+        images = [image for _, _, image in self.album.photos]
+        see = partial(
+            feature_map, self.backbone, size=size, mean=self.mean, std=self.std
+        )
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            maps = list(threads.map(see, images))
         if not all(np.isfinite(one).all() for one in maps):
             notes.append("no explorer: the features are not finite")
             return {}

@@ -5,6 +5,7 @@ import pathlib
 import time
 
 import keras
+from threadpoolctl import threadpool_limits
 
 from dino_tf.assemble import build_model
 from dino_tf.checkpoint import Checkpoints
@@ -155,7 +156,10 @@ def _look(network, methods, notes):
         (network.boxes, ()),
     ):
         try:
-            found |= part(*arguments, notes)
+            # Views may be drawn meanwhile: on busy cores threads that wait for each
+            # other take many times as long as one.
+            with threadpool_limits(1):
+                found |= part(*arguments, notes)
         except UserError as error:
             notes.append(f"{part.__name__}: {error}")
     return found
@@ -222,7 +226,7 @@ def _write(folder, config, parts, notes, kept=None):
 def _state(found, network):
     done, epochs = found["done"], found["epochs"]
     of = f" of {epochs}" if epochs else ""
-    words = f"Finished after {done} epochs."
+    words = f"Finished after {done} epoch{'' if done == 1 else 's'}."
     if not found["finished"]:
         words = (
             f"Not finished: {done}{of} epochs are done. While it trains this page is "

@@ -41,11 +41,11 @@ def settings(data):
         "head": {"out_dim": 32, "hidden_dim": 16, "bottleneck_dim": 8},
         "run": {"epochs": 2, "attention_size": 32, "eval_size": 32},
     }
-    facts = recipe.Facts(num_photos=12)
+    facts = recipe.Facts(num_photos=40)
     return recipe.resolve(Config.from_dict(given), facts)
 
 
-def make_run(path, data="scenes:12"):
+def make_run(path, data="scenes:40"):
     config, reasons = settings(data)
     folder = RunFolder(path)
     folder.config.write_text(recipe.to_yaml(config, reasons))
@@ -58,7 +58,7 @@ def finished(tmp_path_factory):
     """A run folder of one epoch with a network that was never trained."""
     folder, _ = make_run(tmp_path_factory.mktemp("run") / "one")
     create_backbone("vit_tiny", 8, 32, **SIZES).save(folder.backbone)
-    folder.summary.write_text('{"photos": 12, "loss": 3.4}')
+    folder.summary.write_text('{"photos": 40, "loss": 3.4}')
     return folder
 
 
@@ -68,7 +68,7 @@ def test_report_of_a_finished_run(finished):
     assert path == finished.path / "report.html"
     assert said[0].startswith(f"written: {path}") and len(said) == 1
     data = data_of(path)
-    assert "Finished after 1 epochs" in data["state"] and data["notes"] == []
+    assert "Finished after 1 epoch." in data["state"] and data["notes"] == []
     assert len(data["explorer"]["photos"]) == 8
     photo = data["explorer"]["photos"][0]
     assert (photo["rows"], photo["columns"], photo["channels"]) == (4, 4, 12)
@@ -132,7 +132,7 @@ def photos(count, labels=None):
 
 
 def test_two_photos_without_labels():
-    source, (config, _) = photos(2), settings("scenes:12")
+    source, (config, _) = photos(2), settings("scenes:40")
     backbone = create_backbone("vit_tiny", 8, 32, **SIZES)
     network = Network(backbone, Album(source, 8), config)
     notes = []
@@ -152,7 +152,7 @@ def test_one_photo_has_no_neighbours():
 
 
 def test_network_without_attention(tiny_application):
-    (config, _), source = settings("scenes:12"), photos(5)
+    (config, _), source = settings("scenes:40"), photos(5)
     backbone = create_backbone(tiny_application, image_size=32)
     network, notes = Network(backbone, Album(source, 8), config), []
     assert network.boxes(notes) == {}
