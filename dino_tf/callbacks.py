@@ -108,7 +108,10 @@ def schedule_values(model):
     last = max(step - 1, 0)
     decay = getattr(optimizer, "decay_schedule", optimizer.weight_decay)
     rate = getattr(optimizer, "_learning_rate", 0.0)
-    rate = rate(last) if callable(rate) else optimizer.learning_rate
+    if callable(rate):
+        rate = rate(last)
+    elif hasattr(rate, "numpy"):
+        rate = rate.numpy()
     return {
         "step": step,
         "learning_rate": float(rate),

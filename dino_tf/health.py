@@ -6,13 +6,14 @@ Pure: records of numbers in, words out. The rules, the first that holds:
   more than `GROWTH`.
 * **starting**: fewer than `EPOCHS` epochs or `STEPS` steps, or the learning rate still
   rises.
+* **flat**: in all epochs the student's weights have kept their length.
 * **collapsing**: in the last `EPOCHS` epochs the teacher's answer tells (nearly)
   nothing about which photo it saw: its information, the entropy of the mean answer of
   a batch less the mean entropy of an answer, is below `INFORMATION`, and not on its way
   up. To **uniform** where the mean answer is nearer to all prototypes than to one, else
   to **one prototype**; the second also where a batch shares `FEW` prototypes.
-* **flat**: in all epochs the student's weights have kept their length, or the features
-  of the watched photos their rank and their deviation.
+* **flat**, too: in all epochs the features of the watched photos have kept their rank
+  and their deviation.
 * **learning**: none of these.
 
 A loss near ln K alone means nothing: a healthy training spends its first epochs there.
@@ -59,6 +60,8 @@ def judge(records, out_dim):
         return "diverging"
     if _starts(records):
         return "starting"
+    if _is_frozen(records):
+        return "flat"
     collapse = _collapse(records, out_dim)
     return collapse or ("flat" if _is_still(records) else "learning")
 
@@ -76,11 +79,12 @@ def _starts(records):
     return few or len(rates) == 2 and rates[1] > rates[0]
 
 
+def _is_frozen(records):
+    stopped = _values(records[-1:], "learning_rate") == [0.0]
+    return stopped or _moved(records, "weight_norm") < STILL_WEIGHTS
+
+
 def _is_still(records):
-    if _values(records[-1:], "learning_rate") == [0.0]:
-        return True
-    if _moved(records, "weight_norm") < STILL_WEIGHTS:
-        return True
     moved = [_moved(records, name) for name in ("effective_rank", "feature_std")]
     return max(moved) < STILL_FEATURES
 
