@@ -42,7 +42,7 @@ def keep(work, folder):
     import tensorflow as tf
 
     model, batch = step_ours.build(work), step_ours.views(work)
-    parts = (model, model.optimizer, model.loss_tracker)
+    parts = (model, model.optimizer, model.loss_tracker, model.signals)
     kept = tf.Module()
     kept.held = [v.value for part in parts for v in part.variables]
     specs = {name: tf.TensorSpec(views.shape) for name, views in batch.items()}

@@ -24,6 +24,7 @@ _HOMES = {
     "evaluate_weights": "dino_tf.evaluation",
     "embed": "dino_tf.embedding",
     "EvaluateEvery": "dino_tf.callbacks",
+    "Health": "dino_tf.watch",
     "ArraySource": "dino_tf.datasets.arrays",
     "Config": "dino_tf.config",
 }

@@ -66,14 +66,16 @@ class EpochRecord(keras.callbacks.Callback):
         folder: `RunFolder`.
         logger: Logger of `train.log`.
         epochs: Epochs of the run.
-        measure: Function of (epoch, model) that returns further metrics.
+        measure: Function of (epoch, model) that returns further metrics; the numbers
+            among them join the logs, for callbacks that come later.
         say: Function that shows a line to the person.
+        finish: Function of the record that is called last.
     """
 
-    def __init__(self, folder, logger, epochs, measure, say=print):
+    def __init__(self, folder, logger, epochs, measure, say=print, finish=None):
         super().__init__()
         self.folder, self.logger, self.epochs = folder, logger, epochs
-        self.measure, self.say = measure, say
+        self.measure, self.say, self.finish = measure, say, finish
         self.durations = []
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -87,14 +89,16 @@ class EpochRecord(keras.callbacks.Callback):
         self.folder.add_metrics(record)
         self.logger.info("epoch %d/%d: %s", done, self.epochs, record)
         self.durations.append(time.perf_counter() - self.began)
+        if logs is not None:
+            numbers = {k: v for k, v in record.items() if isinstance(v, int | float)}
+            logs.update(numbers)
+        if self.finish:
+            self.finish(record)
         if done < self.epochs:
             # The first epoch of a process compiles; later ones tell the pace.
             pace = self.durations[1:] or self.durations
             left = (self.epochs - done) * sum(pace) / len(pace)
-            extras = "".join(
-                f" - {k}: {v:.1f}" for k, v in record.items() if k.startswith("knn/")
-            )
-            self.say(f"about {say_duration(left)} left{extras}")
+            self.say(f"about {say_duration(left)} left")
 
 
 def schedule_values(model):
@@ -104,7 +108,10 @@ def schedule_values(model):
     last = max(step - 1, 0)
     decay = getattr(optimizer, "decay_schedule", optimizer.weight_decay)
     rate = getattr(optimizer, "_learning_rate", 0.0)
-    rate = rate(last) if callable(rate) else optimizer.learning_rate
+    if callable(rate):
+        rate = rate(last)
+    elif hasattr(rate, "numpy"):
+        rate = rate.numpy()
     return {
         "step": step,
         "learning_rate": float(rate),

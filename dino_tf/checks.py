@@ -26,7 +26,7 @@ RANGES = (
         "model.patch_size model.image_size model.embed_dim model.depth model.num_heads "
         "head.hidden_dim head.bottleneck_dim head.num_layers "
         "optimizer.accumulate_steps run.epochs run.schedule_epochs run.save_every "
-        "run.keep_checkpoints run.attention_size run.eval_size",
+        "run.keep_checkpoints run.attention_size run.eval_size run.health_every",
     ),
     (
         "0 or more",
@@ -36,7 +36,8 @@ RANGES = (
         "model.num_registers loss.warmup_teacher_temp_epochs optimizer.min_lr "
         "optimizer.warmup_epochs optimizer.weight_decay optimizer.weight_decay_end "
         "optimizer.clip_grad optimizer.freeze_last_layer_epochs run.seed "
-        "run.attention_every run.attention_photos run.knn_every",
+        "run.attention_every run.attention_photos run.knn_every run.report_every "
+        "run.health_photos",
     ),
     (
         "above 0",

@@ -6,7 +6,6 @@ are answered at once.
 
 import argparse
 import os
-import re
 import sys
 import textwrap
 from collections import Counter
@@ -15,8 +14,10 @@ import jsonargparse
 
 from dino_tf import checks, presets, settings
 from dino_tf.commands import ARGUMENTS, COMMANDS, EXAMPLES
-from dino_tf.config import FIELDS, Config
+from dino_tf.config import Config
 from dino_tf.errors import Diverged, ExportError, UserError, WorkerLost
+from dino_tf.kinds import KINDS
+from dino_tf.mistakes import explain
 from dino_tf.tasks import TASKS
 
 
@@ -63,15 +64,17 @@ def _run(argv):
     except SystemExit as stop:
         return stop.code or 0
     except jsonargparse.ArgumentError as error:
-        raise _explain(error, argv) from error
+        raise explain(error, argv) from error
     # Progress and results are easier to read without the start-up notes.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     run = {
         "train": _train,
         "attend": _attend,
+        "picture": _picture,
         "evaluate": _evaluate,
         "embed": _embed,
+        "report": _report,
         "export": _export,
         "data": _data,
         "presets": _presets,
@@ -84,7 +87,8 @@ def build_parser():
     prog = os.path.basename(sys.argv[0]) or "dino-tf"
     parser = _parser(
         f"{prog} [train] [--preset NAME] [--data SPEC] [--section.key VALUE ...]\n"
-        f"       {prog} {{attend,evaluate,embed,export,data,presets}} ...",
+        f"       {prog} {{attend,picture,evaluate,embed,report,export,data,presets}} "
+        "...",
         description="Self-supervised vision transformers (DINO) from your own photos.",
         epilog=EXAMPLES,
     )
@@ -92,6 +96,12 @@ def build_parser():
     commands.add_subcommand("train", _train_parser(prog), help=COMMANDS["train"])
     attend = _command(f"{prog} attend PATH ... --weights SRC [--out DIR] ...", "attend")
     commands.add_subcommand("attend", attend, help=COMMANDS["attend"])
+    picture = _parser(
+        f"{prog} picture KIND [PATH ...] --weights SRC [--data SPEC] ...",
+        description=COMMANDS["picture"],
+    )
+    commands.add_subcommand("picture", picture, help=COMMANDS["picture"])
+    _add_kinds(picture, prog)
     evaluate = _parser(
         f"{prog} evaluate TASK --weights SRC --data SPEC [--out FILE.json] ...",
         description=COMMANDS["evaluate"],
@@ -100,6 +110,8 @@ def build_parser():
     _add_tasks(evaluate, prog)
     embed = _command(f"{prog} embed --weights SRC --data SPEC --out FILE ...", "embed")
     commands.add_subcommand("embed", embed, help=COMMANDS["embed"])
+    report = _command(f"{prog} report RUN", "report")
+    commands.add_subcommand("report", report, help=COMMANDS["report"])
     export = _command(
         f"{prog} export --weights SRC --format FORMAT --out PATH [--size N [N]]",
         "export",
@@ -129,6 +141,15 @@ def _add_tasks(evaluate, prog):
         usage = f"{prog} evaluate {name} --weights SRC --data SPEC [--out FILE.json]"
         parser = _command(usage, f"evaluate.{name}", about)
         listed.add_subcommand(name, parser, help=about)
+
+
+def _add_kinds(picture, prog):
+    listed = picture.add_subcommands(dest="kind", metavar="KIND")
+    for name, kind in KINDS.items():
+        path = " [PATH ...]" if "paths" in kind.options else ""
+        usage = f"{prog} picture {name}{path} --weights SRC ..."
+        parser = _command(usage, f"picture.{name}", kind.about)
+        listed.add_subcommand(name, parser, help=kind.about)
 
 
 def _parser(usage, **kwargs):
@@ -186,6 +207,15 @@ def _attend(parsed):
     return 0
 
 
+def _picture(parsed):
+    from dino_tf.pictures import make_pictures
+
+    given = parsed[parsed.kind].as_dict()
+    plain = {key: given.pop(key) for key in ("weights", "out", "num_heads", "part")}
+    make_pictures(parsed.kind, **plain, options=given)
+    return 0
+
+
 def _evaluate(parsed):
     from dino_tf.evaluation import evaluate_weights
 
@@ -213,6 +243,13 @@ def _embed(parsed):
     options = parsed.as_dict()
     options["cache"] = None if options["cache"] == "none" else options["cache"]
     embed(**options)
+    return 0
+
+
+def _report(parsed):
+    from dino_tf.report.write import write_report
+
+    write_report(parsed.run)
     return 0
 
 
@@ -287,60 +324,3 @@ def _presets(parsed):
         )
         print("\n".join(about))
     return 0
-
-
-def _explain(error, argv):
-    """The `UserError` that says in one line what jsonargparse found."""
-    text = " ".join(str(error).split())
-    command = argv[0]
-    if command not in COMMANDS:
-        hint = settings.nearest(command, COMMANDS)
-        names = ", ".join(COMMANDS)
-        return UserError(f"no command {command!r}, allowed: {names}; {hint}")
-    unknown = re.match(r"[Uu]nrecognized arguments: (\S+)", text)
-    if unknown:
-        return _unknown_argument(unknown.group(1), argv)
-    key = (settings.key_in(error) or "").removeprefix(f"{command}.")
-    if key in FIELDS and command == "train":
-        return settings.wrong_value(key, FIELDS[key], _given_text(error))
-    kind = _options(argv).get(key.rpartition(".")[2], {}).get("type")
-    if kind:
-        words = f"got {_given_text(error)!r}, allowed: {settings.allowed(kind)}"
-        return UserError(f"--{key.rpartition('.')[2].replace('_', '-')}: {words}")
-    missing = re.match("the following arguments are required: (.*)", text)
-    if missing:
-        names = [name.rpartition(".")[2] for name in missing.group(1).split(", ")]
-        return UserError(f"{command}: missing are {', '.join(names)}; see --help")
-    if command == "evaluate":
-        return UserError(f"evaluate: allowed tasks are {', '.join(TASKS)}, all")
-    if command == "data":
-        return UserError(
-            "data: allowed are get NAME, check SPEC, shards SPEC; see --help"
-        )
-    return UserError(text.removeprefix("argument "))
-
-
-def _options(argv):
-    """Arguments of the command in `argv`, by the names that parsed values have."""
-    name = ".".join(argv[: 2 if argv[0] in ("data", "evaluate") else 1])
-    named = ARGUMENTS.get(name, {}).items()
-    return {key.lstrip("-").replace("-", "_"): options for key, options in named}
-
-
-def _unknown_argument(argument, argv):
-    if not argument.startswith("-"):
-        return UserError(f"{argv[0]}: got {argument!r} too much; see --help")
-    name = argument.lstrip("-").partition("=")[0]
-    known = [*FIELDS, "config"] if argv[0] == "train" else _options(argv)
-    if not known:
-        return UserError(f"{argv[0]}: got --{name}, allowed: no option")
-    known = (
-        [option.replace("_", "-") for option in known] if argv[0] != "train" else known
-    )
-    hint = settings.nearest(name, known).replace("did you mean ", "did you mean --")
-    return UserError(f"unknown option --{name}; {hint}")
-
-
-def _given_text(error):
-    found = re.search(r"(?:Got value|Given value): (.*)", str(error))
-    return found.group(1).strip() if found else "a value of another type"

@@ -2,13 +2,16 @@
 
 from typing import Literal
 
+from dino_tf.kinds import KINDS
 from dino_tf.tasks import TASKS
 
 COMMANDS = {
     "train": "train on photos, then draw what the network attends to (the default)",
     "attend": "draw what trained weights attend to in photos and films",
+    "picture": "look into a network: heads, components, filters, neighbours, maps ...",
     "evaluate": "tell how good the features of trained weights are",
     "embed": "write features of photos into one file",
+    "report": "write report.html of a run: everything on one page",
     "export": "write trained weights for another program, and read them back",
     "data": "download a data set, look into one, or write one into shards",
     "presets": "list the presets",
@@ -59,6 +62,15 @@ _EVALUATE = {
         "metavar": "DIR",
         "help": "folder of features kept for later tasks; may be deleted; none keeps "
         "nothing",
+    },
+}
+_PICTURE = {
+    **_SOURCE,
+    "--out": {
+        "type": str,
+        "metavar": "DIR",
+        "help": "folder for the pictures; else pictures/ of the run, or "
+        "result/pictures",
     },
 }
 # Arguments of the commands other than train, as jsonargparse takes them.
@@ -160,6 +172,12 @@ ARGUMENTS = {
         "--cache": _EVALUATE["--cache"]
         | {"help": "folder of features that evaluate has kept, used here too, or none"},
     },
+    "report": {
+        "run": {
+            "metavar": "RUN",
+            "help": "a run folder, such as result/quickstart-scenes",
+        },
+    },
     "export": {
         **_SOURCE,
         "--format": {
@@ -232,6 +250,7 @@ ARGUMENTS = {
         },
     },
     "presets": {},
+    **{f"picture.{n}": {**kind.options, **_PICTURE} for n, kind in KINDS.items()},
     **{f"evaluate.{n}": {**_EVALUATE, **task.options} for n, task in TASKS.items()},
     "evaluate.all": {
         **_EVALUATE,
@@ -252,6 +271,8 @@ examples:
   main.py train --help                   every setting, with advice
   main.py --data photos/ --init dino_vits16  go on from the published weights
   main.py attend photos/ --weights result/quickstart-scenes
+  main.py picture map --weights result/quickstart-scenes --data scenes
+  main.py report result/quickstart-scenes
   main.py evaluate all --weights result/quickstart-scenes --data scenes
 
 Settings come from the defaults, then the preset, then --config files, then the

@@ -236,6 +236,22 @@ class Run:
     eval_size: int | None = setting(None, "side of the photos in the k-NN test")
     tensorboard: bool = setting(True, "write TensorBoard files")
     resume: bool = setting(True, "go on with an unfinished run; false: new name")
+    report_every: int | None = setting(
+        None,
+        "epochs between updates of report.html, left out while they would take more "
+        "than 2 % of the training; 0: only at the end",
+    )
+    health_photos: int | None = setting(
+        None,
+        "photos whose features tell after an epoch whether they collapse: rank, spread "
+        "and, with labels, a quick k-NN; 0: none",
+    )
+    health_every: int | None = setting(None, "epochs between two looks at them")
+    wandb: str | None = setting(
+        None,
+        "project on Weights & Biases that gets numbers and pictures, or ENTITY/PROJECT "
+        "(pip install wandb); null: none",
+    )
 
 
 @dataclass

@@ -7,20 +7,22 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from dino_tf.distribute import (
-    mean_over_replicas,
-    replicas_in_sync,
-    update_each_replica,
-)
+from dino_tf.distribute import mean_over_replicas, replicas_in_sync
 from dino_tf.loss import DINOLoss
 from dino_tf.models.head import DINOHead
 from dino_tf.models.keras_networks import has_batch_norm
 from dino_tf.models.pieces import one_pass
 from dino_tf.multi_worker import FitOnWorkers
 from dino_tf.schedules import value_at
-from dino_tf.views import split_batch, views_outermost
-
-CLIP_EPSILON = 1e-6
+from dino_tf.signals import Signals, no_signals, teacher_signals
+from dino_tf.updates import (
+    clip_each,
+    mean_over_parts,
+    norms_of,
+    update_student,
+    update_teacher,
+)
+from dino_tf.views import views_outermost
 
 
 @keras.saving.register_keras_serializable(package="dino_tf")
@@ -84,6 +86,7 @@ class DINO(FitOnWorkers, keras.Model):
         self.teacher_backbone = _copy_of(backbone, drop_path_rate=0.0)
         self.teacher_head = _copy_of(head)
         self.loss_tracker = keras.metrics.Mean(name="loss")
+        self.signals = Signals(loss.out_dim)
         self._compiled_compute = None
         self.build()
 
@@ -152,16 +155,19 @@ class DINO(FitOnWorkers, keras.Model):
         views = _views_of(data)
         step = self._clock()
         compute = self._compiled_compute or self._compute
-        loss, gradients, batch_center = compute(
-            views["global"], views["local"], step, self._loss_scale()
+        scale = self._loss_scale()
+        loss, gradients, batch_center, signals = compute(
+            views["global"], views["local"], step, scale
         )
         # Nothing may be counted when the stream ends in the place of a batch.
         with tf.control_dependencies([loss]):
-            gradients = self._clip(mean_over_replicas(gradients))
-            self._update_student(gradients, step)
+            gradients = mean_over_replicas(gradients)
+            norms = norms_of(gradients, scale)
+            update_student(self, clip_each(gradients, norms, self.clip_grad), step)
             self.dino_loss.update_center(batch_center)
-            self._update_teacher(step)
+            update_teacher(self, value_at(self.teacher_momentum, step))
             self.loss_tracker.update_state(loss)
+            self.signals.update_state(loss, signals, tf.norm(norms))
         return self.get_metrics_result()
 
     def test_step(self, data):
@@ -192,7 +198,7 @@ class DINO(FitOnWorkers, keras.Model):
         return ops.reshape(logits, (global_views.shape[1], -1, logits.shape[-1]))
 
     def _compute(self, global_views, local_views, step, loss_scale):
-        """Loss, gradients (times `loss_scale`) and batch center; pure, for XLA."""
+        """Loss, gradients (times `loss_scale`), center, signals of a batch; for XLA."""
         if self.accumulate_steps == 1:
             return self._compute_part(global_views, local_views, step, loss_scale)
         if has_batch_norm(self) and replicas_in_sync() > 1:
@@ -200,93 +206,34 @@ class DINO(FitOnWorkers, keras.Model):
                 f"accumulate_steps={self.accumulate_steps} with batch norm over "
                 "several replicas: expected one of the three to be given up"
             )
-        parts = self.accumulate_steps
-        split = [split_batch(v, parts) for v in (global_views, local_views)]
-
-        def one_part(index, totals):
-            views = [group[index] for group in split]
-            part = self._compute_part(*views, step, loss_scale)
-            sums = tf.nest.map_structure(lambda a, b: a + b / parts, totals, part)
-            return index + 1, sums
-
         zeros = (
             tf.zeros(()),
             [tf.zeros(v.shape) for v in self.trainable_variables],
             tf.zeros_like(self.dino_loss.center),
+            no_signals(self.dino_loss.out_dim),
         )
-        # A loop, not an unrolled sum, so that only one part is in memory at a time.
-        _, totals = tf.while_loop(
-            lambda index, _: index < parts,
-            one_part,
-            (0, zeros),
-            parallel_iterations=1,
-        )
-        return totals
+
+        def compute(*views):
+            return self._compute_part(*views, step, loss_scale)
+
+        views = [global_views, local_views]
+        return mean_over_parts(compute, views, self.accumulate_steps, zeros)
 
     def _compute_part(self, global_views, local_views, step, loss_scale):
         with one_pass(self.recompute):
             teacher = self.teacher_logits(global_views)
+            targets = self.dino_loss.teacher_probabilities(teacher, step)
+            center = self.dino_loss.batch_center(teacher)
+            signals = teacher_signals(targets)
+            ready = tf.nest.flatten((targets, center, signals))
             # One after the other, so that both are never in memory at once.
-            with tf.GradientTape() as tape, tf.control_dependencies([teacher]):
+            with tf.GradientTape() as tape, tf.control_dependencies(ready):
                 student = self.student_logits(global_views, local_views)
-                loss = self.dino_loss.compute(student, teacher, step)
+                loss = self.dino_loss.cross_entropy(student, targets)
                 scaled = loss * loss_scale
             variables = [v.value for v in self.trainable_variables]
             gradients = tape.gradient(scaled, variables, unconnected_gradients="zero")
-        return loss, gradients, self.dino_loss.batch_center(teacher)
-
-    def _clip(self, gradients):
-        """Each gradient shortened to the norm `clip_grad` by itself, as published."""
-        if not self.clip_grad:
-            return gradients
-        squares = 2.0 * tf.stack([tf.nn.l2_loss(g) for g in gradients])
-        norms = tf.sqrt(squares) / self._loss_scale()
-        shares = tf.unstack(tf.minimum(self.clip_grad / (norms + CLIP_EPSILON), 1.0))
-        return [g * share for g, share in zip(gradients, shares, strict=True)]
-
-    def _update_student(self, gradients, step):
-        last = [v.value for v in self.student_head.last_layer.trainable_variables]
-        frozen = step < self.freeze_last_layer_steps
-        before = []
-        if self.freeze_last_layer_steps:
-            names = {v.path for v in self.student_head.last_layer.trainable_variables}
-            gradients = [
-                tf.where(frozen, tf.zeros_like(g), g) if v.path in names else g
-                for g, v in zip(gradients, self.trainable_variables, strict=True)
-            ]
-            before = [tf.identity(v) for v in last]
-        inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-        if getattr(inner, "reduces_gradients", True):
-            # Keras sums over replicas what is averaged here already.
-            gradients = [g / replicas_in_sync() for g in gradients]
-        self.optimizer.apply_gradients(
-            zip(gradients, self.trainable_variables, strict=True)
-        )
-        if before:
-            # Some optimizers decay even a variable without gradient.
-            update_each_replica(
-                lambda v, old: v.assign(tf.where(frozen, old, v)), last, before
-            )
-
-    def _update_teacher(self, step):
-        new = 1.0 - tf.cast(value_at(self.teacher_momentum, step), "float32")
-        update_each_replica(
-            lambda t, s: t.assign_add((s - t) * new), *self._parameter_pairs()
-        )
-
-    def _parameter_pairs(self):
-        """Teacher's variables and the student's trained ones of the same place.
-
-        Statistics of batch norms are left out: the teacher gathers its own.
-        """
-        pairs = []
-        for student, teacher in (
-            (self.student_backbone, self.teacher_backbone),
-            (self.student_head, self.teacher_head),
-        ):
-            both = zip(student.weights, teacher.weights, strict=True)
-            pairs += [(s, t) for s, t in both if s.trainable]
-        return [t for _, t in pairs], [s for s, _ in pairs]
+        return loss, gradients, center, signals
 
     def _clock(self):
         # A copy: the optimizer advances its counter in the middle of the step.

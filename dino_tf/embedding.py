@@ -87,34 +87,46 @@ def embed(
         raise UserError(f"--out: {path} is there already; allowed: a new name")
     check_writable("--out", path.parent)
     source = _opened(data, split)
-    subject = subject_of(weights, num_heads, part, cache)
+    subject = _subject(weights, num_heads, part, cache, source)
     subject.batch_size = min(batch_size, len(source))
-    if str(weights).startswith("random:"):
-        # The same network each time, so that an interrupted run can go on.
-        subject = untrained_like(subject, source)
     wanted = _Wanted(subject, source, tokens, subject.side(size), dtype)
+    facts = {"weights": str(weights)} | (
+        {"data": data} if isinstance(data, str) else {}
+    )
+    done = _finish(wanted, write, path, facts, say)
+    if done.unreadable:
+        some = ", ".join(done.unreadable[:NAMED])
+        say(f"{len(done.unreadable)} unreadable, passed over: {some}")
+    say(f"written: {path} ({done.photos:,} photos, {wanted.describe()})")
+    return done
+
+
+def _subject(weights, num_heads, part, cache, source):
+    """`Subject` of the weights; of "random:" the same each time, to go on with."""
+    subject = subject_of(weights, num_heads, part, cache)
+    if str(weights).startswith("random:"):
+        return untrained_like(subject, source)
+    return subject
+
+
+def _finish(wanted, write, path, facts, say):
+    """All rows, those of an unfinished run too, and the file of them: `Embedded`."""
     rows = Rows(path.with_name(path.name + ".part"), wanted.columns, wanted.settings)
-    resumed = rows.count
+    source, resumed, bad = wanted.source, rows.count, BadImages()
     with contextlib.closing(rows):
         if rows.next:
             say(f"going on after {rows.next:,} of {len(source):,} photos")
-        bad = BadImages()
         wanted.fill(rows, bad)
         missing = _missing(source, rows)
         if not rows.count:
             rows.remove()
             reason = next(iter(bad.names.values()), "unknown")
             raise UserError(f"none of {len(source):,} photos can be read: {reason}")
-        facts = wanted.facts | {"weights": str(weights), "unreadable": len(missing)}
-        facts |= {"data": data} if isinstance(data, str) else {}
+        facts = wanted.facts | facts | {"unreadable": len(missing)}
         table = Table(rows, source.about, source.class_names, source.single, facts)
         _write(write, table, path)
     rows.remove()
-    if missing:
-        say(f"{len(missing)} unreadable, passed over: {', '.join(missing[:NAMED])}")
-    widths = ", ".join(f"{c.name} {c.shape}" for c in wanted.columns)
-    say(f"written: {path} ({table.rows.count:,} photos, {widths} in {dtype})")
-    return Embedded(path, table.rows.count, missing, resumed)
+    return Embedded(path, rows.count, missing, resumed)
 
 
 def _checked(tokens, batch_size, dtype):
@@ -170,7 +182,7 @@ class _Wanted:
         ]
         self.settings = {
             "weights": subject.fingerprint,
-            "data": [[name, s.stamp()] for name, s in source.splits.items()],
+            "data": source.stamp(),
             "tokens": list(tokens),
             "size": size,
             "batch_size": subject.batch_size,
@@ -192,6 +204,11 @@ class _Wanted:
             grid = self.subject.backbone.grid_of((self.size, self.size))
             facts["grid"] = [int(side) for side in grid]
         return facts
+
+    def describe(self):
+        """Names, shapes and type of the columns."""
+        widths = ", ".join(f"{column.name} {column.shape}" for column in self.columns)
+        return f"{widths} in {self.dtype}"
 
     def fill(self, rows, bad):
         """Appends the rows that are missing; unreadable photos go into `bad`."""

@@ -137,6 +137,8 @@ def _config_of_run(source):
     """`Config` of the run that weights are from, None where they are from none."""
     path = pathlib.Path(str(source))
     folder = path.parent if path.name == "backbone.keras" else path
+    # The best network of a run lies in a folder of its own.
+    folder = folder.parent if folder.name == "best" else folder
     file = folder / "config.yaml"
     return Config.from_yaml(file) if file.is_file() else None
 

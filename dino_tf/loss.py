@@ -74,9 +74,18 @@ class DINOLoss(keras.layers.Layer):
 
     def compute(self, student, teacher, step=0):
         """Loss as in `call`, changing nothing."""
-        views, globals_ = student.shape[0], teacher.shape[0]
+        return self.cross_entropy(student, self.teacher_probabilities(teacher, step))
+
+    def cross_entropy(self, student, targets):
+        """Mean cross-entropy over the pairs of different views and over the batch.
+
+        Args:
+            student: (V, B, K) logits; the first views are the teacher's, in order.
+            targets: (G, B, K) of `teacher_probabilities`; no gradient goes there.
+        """
+        views, globals_ = student.shape[0], targets.shape[0]
         logits = ops.cast(student, "float32") / self.student_temp
-        targets = ops.stop_gradient(self.teacher_probabilities(teacher, step))
+        targets = ops.stop_gradient(targets)
         # Sum over pairs of <q, logsumexp(z) - z>. Each q sums to one, so one
         # logsumexp a view serves all its pairs, and the pairs' products are the
         # product of the sums less those of equal views.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import yaml
 
-from dino_tf import checks, recipe_reading, settings
+from dino_tf import checks, recipe_reading, recipe_watching, settings
 from dino_tf.config import FIELDS, Config
 from dino_tf.placement import accelerators, choose_strategy, num_replicas
 
@@ -315,10 +315,6 @@ def _schedule_epochs(config, facts):
     return config.run.epochs, "the schedules end with the run"
 
 
-def _attention_every(config, facts):
-    return max(config.run.epochs // 10, 1), "about ten times in a run"
-
-
 def _image_size(config, facts):
     if not checks.is_vit(config):
         return None, "only Vision Transformers have a position table"
@@ -335,8 +331,8 @@ RULES = {
     "run.strategy": choose_strategy,
     "run.precision": _precision,
     "run.xla": _xla,
-    "run.attention_every": _attention_every,
     "run.eval_size": _eval_size,
+    **recipe_watching.RULES,
     "model.image_size": _image_size,
     **recipe_reading.RULES,
     "pipeline.batch_size": _batch_size,

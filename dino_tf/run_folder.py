@@ -19,9 +19,9 @@ class RunFolder:
         path: The folder; made when missing.
 
     Attributes:
-        path, config, metrics, checkpoints, backbone, attention, features, summary,
-        tensorboard: Where each part lies; `features` takes the place of `attention`
-            for networks that have none.
+        path, config, metrics, checkpoints, backbone, best, attention, features,
+        summary, tensorboard, report: Where each part lies; `features` takes the place
+            of `attention` for networks that have none.
     """
 
     def __init__(self, path):
@@ -32,10 +32,12 @@ class RunFolder:
         self.log_file = self.path / "train.log"
         self.checkpoints = self.path / "checkpoints"
         self.backbone = self.path / "backbone.keras"
+        self.best = self.path / "best"
         self.attention = self.path / "attention"
         self.features = self.path / "features"
         self.summary = self.path / "summary.json"
         self.tensorboard = self.path / "tensorboard"
+        self.report = self.path / "report.html"
 
     @property
     def finished(self):
@@ -142,7 +144,17 @@ def report(folder, summary, sheets, pictures):
     lines.append(
         f"  {kind.removesuffix('s')} pictures of {len(sheets)} photos: {pictures}"
     )
+    if summary.get("verdict"):
+        lines.append(f"  verdict: {summary['verdict']}")
+    if folder.report.is_file():
+        lines.append(f"  everything on one page: {folder.report}")
     lines.append(f"  the trained network: {folder.backbone}")
+    best = summary.get("best")
+    if best and best["epoch"] < summary["epochs"]:
+        lines.append(
+            f"  a better one by {best['measure']}, {best['value']:.1f} after epoch "
+            f"{best['epoch']}: {folder.best}"
+        )
     lines.append(
         f"  more pictures: python main.py attend PHOTOS --weights {folder.path}{option}"
     )

@@ -16,24 +16,24 @@ from dino_tf.assemble import (
     new_dataset,
     untrained_backbone,
 )
+from dino_tf.best import Best
+from dino_tf.boards import import_wandb
 from dino_tf.checkpoint import Checkpoints, all_state
 from dino_tf.config import Config
 from dino_tf.distribute import make_strategy, starting_sooner
 from dino_tf.errors import Diverged, UserError
-from dino_tf.evaluate.knn import evaluate_knn
-from dino_tf.evaluate.splits import labelled_split, spread
 from dino_tf.launch import launched
 from dino_tf.multi_worker import copy_from_chief, share_batches
 from dino_tf.pipeline import BadImages, steps_per_epoch
 from dino_tf.prepare import prepare
+from dino_tf.report.write import Reporter
 from dino_tf.run_folder import choose_folder, report, write_text
-from dino_tf.transforms.image import try_decode
-from dino_tf.visualize.attention import write_attention
-from dino_tf.visualize.features import write_features
+from dino_tf.run_measures import RunMeasures
+from dino_tf.run_pictures import RunPictures
+from dino_tf.run_watch import RunWatch
+from dino_tf.watch import Health
 from dino_tf.workload import say_duration
 
-# Photos that the k-NN numbers of a run look at, so that they take seconds.
-KNN_TRAIN, KNN_TEST = 5000, 2000
 BAD_IMAGES_EVERY = 50  # steps between two looks at the unreadable photos
 
 
@@ -81,6 +81,8 @@ def train(config=None, say=print):
 
 def _train(prepared, say, workers, strategy, began):
     config = prepared.config
+    if config.run.wandb is not None and workers.is_chief:
+        import_wandb()
     folder, resumed, logger = _open_folder(prepared, workers)
     say(recipe.describe(config, prepared.reasons))
     previous = keras.config.dtype_policy()
@@ -131,7 +133,11 @@ class Job:
         batch_size = self.config.pipeline.batch_size
         self.steps = steps_per_epoch(len(self.source), batch_size)
         self.bad_images, self.told_bad = BadImages(), 0
-        self.knn_sources = labelled_split(self.source, self.test_source)
+        self.watch = None
+        self.measures = RunMeasures(self.config, self.source, self.test_source)
+        watched = self.test_source or self.source
+        self.pictures = RunPictures(self.config, watched, folder, logger)
+        self.reporter = Reporter(folder, self.config, self.source, watched, logger, say)
 
     def run(self, began, resumed):
         """Trains, evaluates, draws; returns `Run`."""
@@ -208,47 +214,53 @@ class Job:
                 initial_epoch=done,
                 steps_per_epoch=self.steps,
                 shuffle=False,
-                callbacks=self._callbacks(),
+                callbacks=self._callbacks(done),
                 verbose="auto" if self.workers.is_chief else 0,
             )
+        except Diverged:
+            if self.watch:
+                self.watch.diverged()
+            raise
         except Exception:
             # What the pipeline refuses arrives as an error of TensorFlow's.
-            self._tell_bad_images()
+            self.tell_bad_images()
             raise
 
-    def _callbacks(self):
+    def _callbacks(self, done):
         """What happens beside the steps; what the chief does alone sums nothing up."""
         listed = [
             parts.StopWhenNotFinite(),
-            parts.EveryBatches(BAD_IMAGES_EVERY, self._tell_bad_images),
+            parts.EveryBatches(BAD_IMAGES_EVERY, self.tell_bad_images),
             parts.Every(1, self._share_bad_images),
         ]
-        return listed + (self._chief_callbacks() if self.workers.is_chief else [])
+        if not self.workers.is_chief:
+            return [*listed, Health(say=None)]
+        return listed + self._chief_callbacks(done)
 
-    def _chief_callbacks(self):
+    def _chief_callbacks(self, done):
         run = self.config.run
-        listed = [
+        self.watch = RunWatch(self, done)
+        return [
             parts.Throughput(self.config.pipeline.batch_size),
+            # Here, so that its line ends before others are written, and does not show
+            # all the numbers that come.
+            keras.callbacks.ProgbarLogger(),
+            self.watch.health,
             parts.EpochRecord(
-                self.folder, self.logger, run.epochs, self._measure, self.say
+                self.folder,
+                self.logger,
+                run.epochs,
+                self.watch.measure,
+                self.say,
+                self.watch.finish,
             ),
             parts.SaveEvery(self._checkpoints(), run.save_every, run.epochs),
-            parts.Every(run.attention_every, self._draw_epoch),
+            parts.Every(run.attention_every, self.watch.draw),
+            *self.watch.boards(),
+            parts.Every(run.report_every, self.reporter.update),
         ]
-        if run.tensorboard:
-            listed.append(
-                keras.callbacks.TensorBoard(self.folder.tensorboard, write_graph=False)
-            )
-        return listed
 
-    def _measure(self, epoch, model):
-        self._tell_bad_images()
-        every = self.config.run.knn_every
-        if every and epoch % every == 0 and epoch < self.config.run.epochs:
-            return self._knn(model.teacher_backbone)
-        return {}
-
-    def _tell_bad_images(self):
+    def tell_bad_images(self):
         """Names the newly found ones in the log; stops when there are too many."""
         # The names keep the order in which they were found.
         found = list(self.bad_images.names.items())
@@ -262,72 +274,26 @@ class Job:
         for names in self.workers.gather(self.bad_images.names):
             for name, reason in names.items():
                 self.bad_images.add(name, reason)
-        self._tell_bad_images()
-
-    def _knn(self, backbone):
-        if not self.knn_sources:
-            return {}
-        fewest = min(len(self.knn_sources[0]), KNN_TRAIN)
-        k = tuple(n for n in (10, 20) if n <= fewest)
-        return evaluate_knn(
-            backbone,
-            *self.knn_sources,
-            self.config.run.eval_size,
-            k=k or (1,),
-            max_train=KNN_TRAIN,
-            max_test=KNN_TEST,
-            mean=self.config.views.mean,
-            std=self.config.views.std,
-        )
-
-    def _draw_epoch(self, epoch, model):
-        self._draw(model.teacher_backbone, f"epoch-{epoch:04d}")
-
-    def _draw(self, backbone, below=""):
-        """Sheets of the run's fixed list of photos."""
-        write, out = self._pictures(backbone)
-        source = self.test_source or self.source
-        run, views = self.config.run, self.config.views
-        sheets = []
-        for index in watch_list(len(source), run.attention_photos):
-            image, reason = try_decode(partial(source.image_bytes, index))
-            if image is None:
-                self.logger.warning("not drawn: %s (%s)", source.id(index), reason)
-                continue
-            stem = source.id(index).replace("/", "_")
-            sheets += write(
-                backbone,
-                image,
-                stem,
-                out / below,
-                size=run.attention_size,
-                mean=views.mean,
-                std=views.std,
-            )[:1]
-        return sheets
-
-    def _pictures(self, backbone):
-        """(function that writes them, folder of them) for the kind of network."""
-        if "attention" in backbone.result_names:
-            return write_attention, self.folder.attention
-        return write_features, self.folder.features
+        self.tell_bad_images()
 
     def _finish(self, model, began):
         config, backbone = self.config, model.teacher_backbone
         backbone.save(self.folder.backbone)
-        sheets = self._draw(backbone)
-        trained = self._knn(backbone)
+        sheets = self.pictures.draw(backbone)
+        trained = self.measures.knn(backbone)
         keras.utils.set_random_seed(config.run.seed)
         start, floor = "initial" if self.initial else "untrained", {}
         if trained:
             before = self.initial and self.initial.teacher
-            floor = self._knn(before or untrained_backbone(config, self.source))
+            floor = self.measures.knn(before or untrained_backbone(config, self.source))
         records = self.folder.read_metrics()
         summary = {
             "data": config.data,
             "photos": len(self.source),
             "epochs": config.run.epochs,
-            "loss": records[-1]["loss"] if records else None,
+            "loss": records[-1].get("loss") if records else None,
+            "verdict": records[-1].get("verdict") if records else None,
+            "best": Best(self.folder.best).facts,
             **trained,
             **{f"{start}/{k}": v for k, v in floor.items()},
             "seconds": round(time.perf_counter() - began, 1),
@@ -336,10 +302,8 @@ class Job:
         }
         write_text(self.folder.summary, json.dumps(summary, indent=2) + "\n")
         self.logger.info("done: %s", summary)
-        self.say(report(self.folder, summary, sheets, self._pictures(backbone)[1]))
+        self.reporter.finish(backbone)
+        if self.watch:
+            self.watch.close(summary)
+        self.say(report(self.folder, summary, sheets, self.pictures.kind(backbone)[1]))
         return Run(self.folder.path, config, model, summary)
-
-
-def watch_list(count, wanted):
-    """`wanted` places (or all) spread evenly over `count` photos."""
-    return spread(count, wanted).tolist()

@@ -147,3 +147,45 @@ def check_layer(tmp_path):
         assert [v.shape for v in loaded.weights] == [v.shape for v in layer.weights]
 
     return check
+
+
+@pytest.fixture
+def make_film(tmp_path):
+    """Function (name, frames, rate, *options) -> path of a film that ffmpeg wrote.
+
+    Frames are uint8 (n, H, W, 3); options are ffmpeg's for the result, and `inputs`
+    those of a further input, such as a sound.
+    """
+    import subprocess
+
+    ffmpeg = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
+
+    def make(name, frames, rate, *options, inputs=()):
+        height, width = frames.shape[1:3]
+        path = tmp_path / name
+        raw = ("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}")
+        subprocess.run(
+            [ffmpeg, "-v", "error", "-y", *raw, "-framerate", str(rate), "-i", "pipe:0"]
+            + [*inputs, *options, f"file:{path}"],
+            input=frames.tobytes(),
+            check=True,
+        )
+        return path
+
+    make.ffmpeg = ffmpeg
+    return make
+
+
+@pytest.fixture
+def squares():
+    """Function (n, height, width) -> frames with a bright square that goes right."""
+    import numpy as np
+
+    def draw(count, height=48, width=64):
+        frames = np.full((count, height, width, 3), 40, np.uint8)
+        for i, frame in enumerate(frames):
+            left = i * (width - 16) // max(count - 1, 1)
+            frame[8:24, left : left + 16] = 230
+        return frames
+
+    return draw

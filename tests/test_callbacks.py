@@ -72,19 +72,24 @@ def test_throughput_of_an_epoch_of_one_step(clock):
 
 
 def test_record_of_an_epoch(tmp_path, clock):
-    folder, said = RunFolder(tmp_path), []
+    folder, said, finished = RunFolder(tmp_path), [], []
     logger = logging.getLogger("test_record_of_an_epoch")
     callback = callbacks.EpochRecord(
         folder,
         logger,
         epochs=3,
-        measure=lambda epoch, model: {"knn/top1_k20": 50.0 + epoch},
+        measure=lambda epoch, model: {"knn/top1_k20": 50.0 + epoch, "advice": []},
         say=said.append,
+        finish=finished.append,
     )
     attached(callback)
+    logs = [{"loss": 5.0 - epoch} for epoch in range(3)]
     for epoch in range(3):
         callback.on_epoch_begin(epoch)
-        callback.on_epoch_end(epoch, {"loss": 5.0 - epoch})
+        callback.on_epoch_end(epoch, logs[epoch])
+    assert finished == folder.read_metrics()
+    # Callbacks that come later find the numbers, and nothing but numbers.
+    assert logs[2]["knn/top1_k20"] == 53.0 and "advice" not in logs[2]
     first, second, third = folder.read_metrics()
     assert first == {
         "epoch": 1,
@@ -96,13 +101,11 @@ def test_record_of_an_epoch(tmp_path, clock):
         "loss": 5.0,
         "seconds": 1.0,
         "knn/top1_k20": 51.0,
+        "advice": [],
     }
     assert (second["epoch"], third["loss"]) == (2, 3.0)
     # An epoch takes two looks at the clock; after the last nothing is left.
-    assert said == [
-        "about 4 s left - knn/top1_k20: 51.0",
-        "about 2 s left - knn/top1_k20: 52.0",
-    ]
+    assert said == ["about 4 s left", "about 2 s left"]
 
 
 def test_record_is_plain_json(tmp_path):

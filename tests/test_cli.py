@@ -90,8 +90,8 @@ def test_asked_for_default_is_told_from_silence(trained):
         ("--config /none.yaml", "/none.yaml: allowed is a YAML file"),
         (
             "trian",
-            "no command 'trian', allowed: train, attend, evaluate, embed, export, "
-            "data, presets",
+            "no command 'trian', allowed: train, attend, picture, evaluate, embed, "
+            "report, export, data, presets",
         ),
         ("train photos", "got 'photos' too much"),
         ("attend photos", "attend: missing are weights"),
@@ -105,6 +105,16 @@ def test_asked_for_default_is_told_from_silence(trained):
         (
             "evaluate discover --weights a --data b --head x",
             "--head: got 'x', allowed: a whole number, or best, mean",
+        ),
+        ("picture", "picture: allowed kinds are heads, overlay, layers"),
+        ("picture head --weights a", "picture: allowed kinds are heads, overlay"),
+        ("picture heads a", "picture: missing are weights"),
+        ("picture heads a --weights b --sise 3", "did you mean --size?"),
+        ("picture filters a --weights b", "picture: got 'a' too much"),
+        ("picture map --weights a", "picture: missing are data"),
+        (
+            "picture map --weights a --data b --method mds",
+            "--method: got 'mds', allowed: pca, tsne, umap",
         ),
         ("data", "data: allowed are get NAME, check SPEC"),
         ("data gt", "data: allowed are get NAME, check SPEC"),
@@ -175,6 +185,24 @@ def test_attend_hands_its_arguments_on(called):
     ]
 
 
+def test_picture_hands_its_arguments_on(monkeypatch):
+    calls = []
+    module = types.SimpleNamespace(
+        make_pictures=lambda *args, **named: calls.append((*args, named))
+    )
+    monkeypatch.setitem(sys.modules, "dino_tf.pictures", module)
+    argv = "picture heads a b --weights w --keep-mass 0.5 --part student --out o"
+    assert cli.main(argv.split()) == 0
+    assert cli.main("picture map --weights w --data s --method pca".split()) == 0
+    options = {"paths": ["a", "b"], "data": None, "split": "train", "count": 8}
+    options |= {"size": 480, "keep_mass": 0.5}
+    named = {"weights": "w", "out": "o", "num_heads": None, "part": "student"}
+    assert calls[0] == ("heads", {**named, "options": options})
+    assert calls[1][0] == "map"
+    assert calls[1][1]["options"]["method"] == "pca"
+    assert calls[1][1]["options"]["thumbnails"] is False
+
+
 def test_embed_hands_its_arguments_on(called):
     calls = called("dino_tf.embedding", "embed")
     argv = "embed --weights w --data d --out o.npz"
@@ -237,6 +265,8 @@ def test_data_check_counts_classes_and_unreadable_photos(capsys, tmp_path):
         ["--help"],
         ["train", "--help"],
         ["attend", "-h"],
+        ["picture", "-h"],
+        ["picture", "components", "-h"],
         ["embed", "-h"],
         ["export", "-h"],
     ],

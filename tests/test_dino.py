@@ -236,14 +236,6 @@ def test_last_layer_is_frozen_for_its_steps_only(optimizer):
     assert np.abs(last.numpy() - start).max() > 1e-6
 
 
-def test_gradients_are_clipped_each_by_itself():
-    model = tiny_model(clip_grad=3.0)
-    model.compile(optimizer=scheduled())
-    clipped = model._clip([tf.constant([30.0, 40.0]), tf.constant([0.3, 0.4])])
-    np.testing.assert_allclose(clipped[0], [1.8, 2.4], rtol=1e-5)
-    np.testing.assert_allclose(clipped[1], [0.3, 0.4], rtol=1e-6)
-
-
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_lower_precision_trains_as_float32_does(policy):
     full = fitted()

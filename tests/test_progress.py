@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from dino_tf import progress
-from dino_tf.progress import ByteLine, PhotoLine
+from dino_tf.progress import ByteLine, FrameLine, PhotoLine
 
 
 class Terminal(io.StringIO):
@@ -85,3 +85,26 @@ def test_silent_where_there_is_no_terminal(capsys):
     PhotoLine("x")(2, 2)
     assert file.getvalue() == ""
     assert capsys.readouterr() == ("", "")
+
+
+def test_frames_with_speed_and_time_left(clock):
+    terminal = Terminal()
+    line = FrameLine("a.mp4", 1500, terminal)
+    clock.now += 10
+    line.add(250)
+    clock.now += 10
+    line.add(1240)
+    line.end()
+    assert terminal.getvalue() == (
+        "\ra.mp4: 250 of 1,500 frames, 25.0 a second, 0:50 left   "
+        "\ra.mp4: 1,490 of 1,500 frames, 74.5 a second, 0:00 left   "
+        "\ra.mp4: 1,490 of 1,490 frames, 74.5 a second, 0:00 left   \n"
+    )
+
+
+def test_frames_of_a_film_of_unknown_length(clock):
+    terminal = Terminal()
+    line = FrameLine("a.mp4", stream=terminal)
+    clock.now += 10
+    line.add(20)
+    assert terminal.getvalue() == "\ra.mp4: 20 frames, 2.0 a second   "

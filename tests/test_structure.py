@@ -15,11 +15,12 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # only from lower ranks, or from files named before it in its own line.
 RANKS = (
     {
-        "": "errors checksums pillow_errors progress tasks download schedules cluster "
-        "guard workers rendezvous multi_worker distribute settings config"
+        "": "errors health checksums pillow_errors progress tasks kinds download "
+        "schedules cluster guard workers rendezvous multi_worker distribute settings "
+        "config"
     },
     {
-        "": "checks placement presets recipe_reading recipe",
+        "": "checks placement presets recipe_reading recipe_watching recipe",
         "datasets": "source arrays joined archive voc_archives folder masks voc tfds "
         "hf shard_records shards species habitats scene_drawing scenes __init__",
         "transforms": "__init__ pixels image jpeg augment resample multicrop "
@@ -29,17 +30,18 @@ RANKS = (
         "keras_sources keras_networks backbones classifier weights weight_files "
         "dinov3_names recognise published loading",
         "analysis": "__init__ boxes lost tokencut bilateral attention dino_seg "
-        "overlap saliency neighbours precision components confusion patch_classes "
-        "softmax_regression",
+        "feature_rank overlap saliency neighbours precision components embedding "
+        "confusion patch_classes softmax_regression positions filters",
     },
     {
         "": "photo_cache photos view_worker view_processes reading pipeline views loss "
-        "optimizers workload shard_parts shard_photos shard_writer",
+        "optimizers updates signals workload shard_parts shard_photos shard_writer",
     },
     {"": "dino"},
     {
         "visualize": "__init__ draw masks attention features curves neighbours "
-        "classes class_masks ffmpeg film_files film_writer film_pictures",
+        "classes class_masks figure heads components distance positions filters plane "
+        "ffmpeg film_files film_writer film_pictures",
     },
     {
         "evaluate": "__init__ features splits labelled store subject published page "
@@ -48,15 +50,17 @@ RANKS = (
         "linear_views linear_published linear "
         "patches object_boxes discovery_files discovery "
         "last_block masked segment_attention segment_saliency patch_tokens "
-        "segment_linear segment "
+        "segment_linear segment watched "
         "layer_rates finetune_options finetune_step finetune_photos finetune",
     },
-    {"": "run_folder checkpoint callbacks assemble initial prepare"},
+    {"": "run_folder checkpoint callbacks watch best boards assemble initial prepare"},
+    {"report": "__init__ jpeg curves explorer run_files network page write"},
     {
         "": "films attend evaluation embed_rows embed_formats embedding model_card "
-        "formats export launch training",
+        "formats export launch run_pictures run_measures run_watch training",
     },
-    {"": "commands cli"},
+    {"pictures": "request of_photos of_network of_data __init__"},
+    {"": "commands mistakes cli"},
 )
 # It names every public object, and loads each at its first use.
 ROOT = "dino_tf.__init__"
@@ -79,6 +83,9 @@ TENSORFLOW = {
     "dino_tf.distribute",
     "dino_tf.optimizers",
     "dino_tf.dino",
+    "dino_tf.updates",
+    "dino_tf.watch",
+    "dino_tf.boards",
     "dino_tf.models.pieces",
     "dino_tf.workload",
     "dino_tf.evaluate.features",
@@ -110,6 +117,7 @@ TOLD_ELSEWHERE = {
     "on_epoch_end",
     "on_train_batch_end",
     "on_train_begin",
+    "on_train_end",
     "id",
     "image_bytes",
     "stamp",

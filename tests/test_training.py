@@ -1,6 +1,7 @@
 """The main job end to end, on a network of a few thousand weights."""
 
 import json
+import sys
 
 import keras
 import numpy as np
@@ -10,8 +11,10 @@ from PIL import Image
 from dino_tf.checkpoint import Checkpoints
 from dino_tf.config import Config, Model
 from dino_tf.errors import Diverged, UserError
+from dino_tf.initial import evaluation_size
 from dino_tf.models.loading import load_backbone
-from dino_tf.training import train, watch_list
+from dino_tf.run_pictures import watch_list
+from dino_tf.training import train
 
 TINY = {
     "data": "scenes:40",
@@ -67,6 +70,7 @@ def test_run_folder_holds_everything(finished):
         "attention",
         "backbone.keras",
         "summary.json",
+        "report.html",
     }
     assert [r["epoch"] for r in records(run.path)] == [1, 2]
     assert Checkpoints(run.path / "checkpoints").epochs() == [1, 2]
@@ -123,6 +127,57 @@ def test_schedules_are_recorded(finished):
     assert last["step"] == 10
 
 
+def test_health_is_recorded(finished):
+    run, said = finished
+    for record in records(run.path):
+        assert {
+            "uniform_loss",
+            "teacher_entropy",
+            "kl",
+            "prototypes_used",
+            "center_norm",
+            "gradient_norm",
+            "feature_std",
+            "effective_rank",
+            "discover/corloc",
+            "segment/jaccard",
+            "knn/watched_top1",
+        } <= record.keys()
+        total = record["teacher_entropy"] + record["kl"]
+        assert total == pytest.approx(record["loss"], abs=1e-4)
+        # Ten steps are too few to tell.
+        assert (record["verdict"], record["advice"]) == ("starting", [])
+    assert run.summary["verdict"] == "starting" and run.summary["best"] is None
+    assert said.count("\nstarting: loss ") == 2 and "  verdict: starting" in said
+
+
+def test_tensorboard_has_numbers_and_pictures(finished):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run, _ = finished
+    found = {
+        name: EventAccumulator(str(run.path / "tensorboard" / name)).Reload().Tags()
+        for name in ("train", "pictures")
+    }
+    scalars = set(found["train"]["tensors"])
+    assert {"epoch_loss", "epoch_kl", "epoch_knn/watched_top1"} <= scalars
+    assert {"epoch_learning_rate", "epoch_effective_rank"} <= scalars
+    assert len(found["pictures"]["tensors"]) == 2
+
+
+def test_the_best_network_is_kept_and_loaded(tmp_path, monkeypatch):
+    monkeypatch.setattr("dino_tf.watch.judge", lambda records, out_dim: "learning")
+    run = train(tiny(tmp_path), quiet)
+    facts = json.loads((run.path / "best" / "best.json").read_text())
+    values = [r["knn/watched_top1"] for r in records(run.path)]
+    assert facts["value"] == max(values) and run.summary["best"] == facts
+    assert facts["epoch"] == 1 + values.index(max(values))
+    assert load_backbone(run.path / "best").built
+    # It is evaluated as the run is.
+    network = run.model.teacher_backbone
+    assert evaluation_size(run.path / "best", network) == 32
+
+
 def test_finished_run_is_not_overwritten(finished):
     run, _ = finished
     before = (run.path / "summary.json").read_bytes()
@@ -156,6 +211,19 @@ def test_resume_equals_uninterrupted(tmp_path, monkeypatch):
         np.testing.assert_allclose(a.numpy(), b.numpy(), atol=1e-5, err_msg=a.path)
 
 
+def test_missing_package_is_named_before_anything_is_made(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(UserError, match="run.wandb needs: pip install wandb"):
+        train(tiny(tmp_path, **{"run.wandb": "dino"}), quiet)
+    assert not (tmp_path / "result").exists()
+
+
+def test_no_photo_needs_to_be_watched(tmp_path):
+    run = train(tiny(tmp_path, **{"run.health_photos": 0, "run.epochs": 1}), quiet)
+    assert "effective_rank" not in records(run.path)[0]
+    assert records(run.path)[0]["verdict"] == "starting"
+
+
 def test_unfinished_run_with_other_settings_is_refused(tmp_path, monkeypatch):
     def fall(self, model, epoch):
         raise KeyboardInterrupt
@@ -169,9 +237,13 @@ def test_unfinished_run_with_other_settings_is_refused(tmp_path, monkeypatch):
 
 def test_divergence_stops_with_its_own_error(tmp_path):
     config = tiny(tmp_path, **{"optimizer.lr": 1e30, "optimizer.clip_grad": 0.0})
+    said = []
     with pytest.raises(Diverged, match="the loss is"):
-        train(config, quiet)
+        train(config, said.append)
     folder = next((tmp_path / "result").iterdir())
+    last = records(folder)[-1]
+    assert last["verdict"] == "diverging" and "loss" not in last
+    assert any("--optimizer.lr (now 1e+30)" in text for text in said)
     assert "Diverged" in (folder / "train.log").read_text()
     assert not (folder / "summary.json").exists()
 

@@ -1,4 +1,4 @@
-"""Which patches hold most of an attention map."""
+"""Which patches hold most of an attention map, and how far attention reaches."""
 
 import numpy as np
 
@@ -36,3 +36,53 @@ def keep_mass_mask(attention, keep_mass=0.6):
     mask = np.empty(flat.shape, dtype=bool)
     np.put_along_axis(mask, order, mass > 1 - keep_mass, axis=1)
     return mask.reshape(np.shape(attention))
+
+
+def patch_distances(grid, patch_size=1):
+    """Distances in pixels between the centres of patches: float32 (h * w, h * w).
+
+    Args:
+        grid: (h, w) patches.
+        patch_size: pixels along a patch's side.
+    """
+    places = np.stack(np.indices(grid), axis=-1).reshape(-1, 2)
+    apart = places[:, None] - places[None]
+    return (patch_size * np.hypot(*np.moveaxis(apart, -1, 0))).astype(np.float32)
+
+
+def attention_distance(attention, grid, patch_size=1):
+    """Mean distance, in pixels, between a patch and the patches that it attends to.
+
+    Each distance weighs as much as the attention; what a patch gives to CLS and
+    registers is left out, and all patches count alike.
+
+    Args:
+        attention: (heads, N, N), rows of the patches that attend. N is h * w, or more,
+            with CLS and registers before the patches.
+        grid: (h, w) patches.
+        patch_size: pixels along a patch's side.
+
+    Returns:
+        float64 (heads,). Patches without any attention to patches are left out; NaN
+        where all are.
+
+    Raises:
+        UserError: there are fewer rows and columns than patches.
+
+    Reference:
+        Dosovitskiy et al. 2021, arXiv 2010.11929, figure 7 right and appendix D.7.
+    """
+    attention, patches = np.asarray(attention, np.float32), grid[0] * grid[1]
+    if attention.ndim != 3 or min(attention.shape[1:]) < patches:
+        raise UserError(
+            f"attention is {attention.shape}; allowed: (heads, N, N) with N of at "
+            f"least {patches}, the patches of {grid[0]} x {grid[1]}"
+        )
+    among = attention[:, -patches:, -patches:]
+    total = among.sum(axis=2, dtype=np.float64)
+    distances = patch_distances(grid, patch_size)
+    reach = np.einsum("hqk,qk->hq", among, distances, dtype=np.float64)
+    counted = total > 0
+    reach = np.where(counted, reach / np.where(counted, total, 1), 0).sum(axis=1)
+    count = counted.sum(axis=1)
+    return np.where(count > 0, reach / np.maximum(count, 1), np.nan)

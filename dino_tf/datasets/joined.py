@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dino_tf.datasets.source import Source
+from dino_tf.datasets.source import Source, digest
 from dino_tf.errors import UserError
 
 
@@ -54,6 +54,12 @@ class Joined(Source):
     def labels(self, index):
         _, source, place = self._at(index)
         return tuple(source.labels(place))
+
+    def stamp(self):
+        # Labels, too: they are looked up as late as the features are written.
+        labels = digest(self.labels(i) for i in range(len(self)))
+        parts = [(name, source.stamp()) for name, source in self.splits.items()]
+        return digest([*parts, self.class_names, labels])
 
     def about(self, index):
         """(split, name in it, classes) of a photo."""

@@ -58,12 +58,13 @@ def extract_summaries(backbone, dataset, names=("cls",), advance=None, forward=N
     return {name: np.concatenate(found) for name, found in parts.items()}
 
 
-def extract_features(backbone, dataset):
+def extract_features(backbone, dataset, forward=None):
     """L2-normalised features of every photo of a dataset.
 
     Args:
         backbone: see `extract_summaries`.
         dataset: see `extract_summaries`.
+        forward: see `extract_summaries`.
 
     Returns:
         features: float32 (N, D), of length one.
@@ -72,7 +73,7 @@ def extract_features(backbone, dataset):
     Raises:
         UserError: the dataset is empty.
     """
-    found = extract_summaries(backbone, dataset)
+    found = extract_summaries(backbone, dataset, forward=forward)
     return normalize(found["cls"]), found["index"]
 
 

@@ -4,6 +4,7 @@ A backbone is a Keras model with
     backbone(images)                     (B, H, W, 3) normalised float -> (B, D)
     backbone.extract(images, names)      dictionary of results of the last block
     backbone.intermediate_tokens(images, n)
+    backbone.attention_by_block(images)      of every block in turn; ViTs alone
     backbone.grid_of((H, W))                 (h, w) of the patches
     backbone.patch_size, .num_prefix_tokens, .embed_dim, .result_names
 """

@@ -272,6 +272,22 @@ class VisionTransformer(keras.Model):
                 outputs.append(self.norm(x))
         return outputs
 
+    def attention_by_block(self, images):
+        """Attention of every block, one block at a time: all would fill the memory.
+
+        Args:
+            images: (B, H, W, 3) normalised float.
+
+        Yields:
+            (B, heads, N, N) float32, first block to last; the last one is "attention"
+            of `extract`.
+        """
+        x, rotation = self.embed(images), self._rotation(images)
+        for block in self.blocks:
+            queries, keys, _ = block.attn.project(block.norm1(x))
+            yield block.attn.weights_of(queries, keys, rotation)
+            x = block(x, rotation=rotation)
+
     def get_config(self):
         return {
             **super().get_config(),

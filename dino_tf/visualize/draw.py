@@ -162,6 +162,34 @@ def place(sheet, tile, left, top):
     write(sheet, tile.caption, (left, below), width, 17, FAINT_INK)
 
 
+def with_legend(sheet, entries, gap=GAP):
+    """The sheet with coloured squares and their meaning below, in even columns.
+
+    Args:
+        sheet: Pillow image, RGB.
+        entries: (colour, text) of each square.
+        gap: pixels around the legend.
+
+    Returns:
+        Pillow image, RGB, as wide as `sheet` and higher.
+    """
+    widest = max(font(17).getlength(text) for _, text in entries)
+    columns = max(
+        1, min(len(entries), int((sheet.width - gap) // (widest + 19 + 2 * gap)))
+    )
+    lines = -(-len(entries) // columns)
+    whole = Image.new("RGB", (sheet.width, sheet.height + LINE * lines + gap), PAPER)
+    whole.paste(sheet, (0, 0))
+    step = (sheet.width - gap) // columns
+    for i, (colour, text) in enumerate(entries):
+        left = gap + step * (i % columns)
+        top = sheet.height + LINE * (i // columns)
+        square = (left, top + 3, left + 12, top + 15)
+        ImageDraw.Draw(whole).rectangle(square, fill=tuple(colour))
+        write(whole, text, (left + 19, top), step - 19 - gap, 17, FAINT_INK)
+    return whole
+
+
 def write(sheet, text, corner, width, size, ink):
     """Write one line, smaller where it would not fit into `width` pixels."""
     face = fitting_font(text, width, size)

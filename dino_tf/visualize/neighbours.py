@@ -36,19 +36,22 @@ class Case:
         classes: names of its true classes.
         vote: name of the class that the neighbours vote for; None tells none.
         neighbours: `Neighbour`s, the nearest first.
+        name: what to say of a photo whose classes nobody knows.
     """
 
     photo: np.ndarray
     classes: tuple[str, ...]
     vote: str | None
     neighbours: tuple[Neighbour, ...]
+    name: str = ""
 
 
 def neighbour_sheet(cases, title):
     """A row for every case: the photo, then its neighbours.
 
     Green frames tell that a neighbour shares a class with the photo, and at the photo
-    itself that the vote is right; red ones that it is not so.
+    itself that the vote is right; red ones that it is not so. Where the classes of one
+    of the two are not known there is no frame.
 
     Args:
         cases: `Case`s, at least one.
@@ -59,15 +62,16 @@ def neighbour_sheet(cases, title):
     """
     rows = []
     for case in cases:
-        own = ", ".join(case.classes)
+        own = ", ".join(case.classes) or case.name
         caption = own if case.vote is None else f"{own}; vote: {case.vote}"
         right = None if case.vote is None else case.vote in case.classes
         row = [draw.Tile(framed(case.photo, right), caption)]
         for near in case.neighbours:
-            same = bool(set(near.classes) & set(case.classes))
+            known = near.classes and case.classes
+            same = bool(set(near.classes) & set(case.classes)) if known else None
             text = f"{near.similarity:.3f}  {', '.join(near.classes)}"
-            picture = framed(near.photo, same)
-            row.append(draw.Tile(picture, text, GREEN if same else RED))
+            colour = None if same is None else GREEN if same else RED
+            row.append(draw.Tile(framed(near.photo, same), text, colour))
         rows.append(row)
     return draw.compose(rows, title)
 

@@ -81,3 +81,12 @@ def test_fingerprint_takes_numbers_of_numpy_and_nothing_unknown():
     assert fingerprint(np.array([1, 2])) == fingerprint([1, 2])
     with pytest.raises(TypeError, match="object"):
         fingerprint({"a": object()})
+
+
+def test_what_was_kept_is_found_without_computing(tmp_path):
+    store = Store(tmp_path)
+    assert store.kept("boxes", {"k": 1}) is None
+    _, compute = counting()
+    store.arrays("boxes", {"k": 1}, compute)
+    np.testing.assert_array_equal(store.kept("boxes", {"k": 1})["a"], np.arange(3))
+    assert Store(None).kept("boxes", {"k": 1}) is None

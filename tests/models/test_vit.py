@@ -305,3 +305,20 @@ def test_wrong_arguments(changes, message):
 def test_an_image_that_the_patch_does_not_divide():
     with pytest.raises(ValueError, match="image size 18 x 24"):
         tiny()(images(1, 18, 24))
+
+
+@pytest.mark.parametrize("changes", [{}, ROTARY])
+def test_attention_of_every_block(changes):
+    vit = tiny(**changes)
+    batch = images(2, 8, 12)
+    found = list(vit.attention_by_block(batch))
+    assert [tuple(x.shape) for x in found] == [(2, vit.num_heads, 9, 9)] * 3
+    last = vit.extract(batch, ["attention"])["attention"]
+    np.testing.assert_array_equal(found[-1], last)
+    # The first block sees what a network of one block sees.
+    short = tiny(**changes, depth=1, drop_path_rate=0.0)
+    names = {v.path.partition("/")[2]: v for v in vit.weights}
+    for weight in short.weights:
+        weight.assign(names[weight.path.partition("/")[2]])
+    first = short.extract(batch, ["attention"])["attention"]
+    np.testing.assert_array_equal(found[0], first)

@@ -87,3 +87,15 @@ def test_a_failed_save_keeps_the_old_file(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert np.asarray(Image.open(path)).max() == 7
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_legend_below_a_sheet():
+    sheet = Image.new("RGB", (500, 50), draw.PAPER)
+    entries = [((200, 0, 0), "one"), ((0, 200, 0), "another one"), ((0, 0, 200), "x")]
+    whole = np.asarray(draw.with_legend(sheet, entries))
+    # All three fit beside each other, at a third of the width.
+    assert whole.shape == (50 + draw.LINE + draw.GAP, 500, 3)
+    found = [whole[50 + 8, 14 + 6 + 162 * i].tolist() for i in range(3)]
+    assert found == [[200, 0, 0], [0, 200, 0], [0, 0, 200]]
+    narrow = draw.with_legend(Image.new("RGB", (120, 50)), entries)
+    assert narrow.size == (120, 50 + 3 * draw.LINE + draw.GAP)

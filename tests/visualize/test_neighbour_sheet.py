@@ -36,3 +36,12 @@ def test_sheet_frames_by_agreement():
     paper = [255, 255, 255]
     assert [row[0] for row in corners] == [list(GREEN), list(RED), paper]
     assert [row[1:] for row in corners] == [[list(GREEN), list(RED)]] * 3
+
+
+def test_photos_of_no_known_class_have_no_frame():
+    near = (Neighbour(PHOTO, (), 0.5), Neighbour(PHOTO, ("a",), 0.4))
+    sheet = np.asarray(neighbour_sheet([Case(PHOTO, (), None, near, "a.jpg")], "title"))
+    corners = sheet[49, 14::182][:3].tolist()
+    assert corners == [[255, 255, 255]] * 3
+    # The name stands where else the classes do.
+    assert (sheet[49 + 168 :, 14:80] < 128).any()

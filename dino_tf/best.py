@@ -1,0 +1,75 @@
+"""The best network of a run so far, kept beside its last."""
+
+import json
+import pathlib
+
+from dino_tf.run_folder import write_text
+
+# What networks are compared by, the first of them that a run measures; all are the
+# better the larger.
+MEASURES = (
+    "knn/top1_k20",
+    "knn/top1_k10",
+    "knn/map_k20",
+    "knn/map_k10",
+    "knn/watched_top1",
+    "knn/watched_map",
+    "effective_rank",
+)
+
+
+class Best:
+    """`backbone.keras` of the best epoch in a folder, and `best.json` on why.
+
+    By k-NN where photos have labels, else by effective rank, of epochs whose verdict is
+    "learning": features of a network that has hardly begun may spread wide and mean
+    nothing.
+
+    Args:
+        folder: Where they lie; made when the first is kept.
+        measures: Names of numbers to compare by, the one most wanted first.
+    """
+
+    def __init__(self, folder, measures=MEASURES):
+        self.folder, self.measures = pathlib.Path(folder), measures
+        self.file, self.facts = self.folder / "backbone.keras", None
+        try:
+            text = (self.folder / "best.json").read_text(encoding="utf-8")
+            self.facts = json.loads(text) if self.file.is_file() else None
+        except (OSError, json.JSONDecodeError):
+            self.facts = None
+
+    def offer(self, backbone, record):
+        """Keeps a network where its epoch is the best so far.
+
+        Args:
+            backbone: Has `save(path)`.
+            record: Of the epoch: "epoch", "verdict" and its numbers.
+
+        Returns:
+            Whether it is kept.
+        """
+        name = next((name for name in self.measures if name in record), None)
+        if name is None or record.get("verdict") != "learning":
+            return False
+        value = record[name]
+        if self.facts and not self._improves(name, value):
+            return False
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # Keras insists on the ending. The network first: a stop between the two leaves
+        # a better one than the file tells of, never a worse.
+        part = self.folder / "part-backbone.keras"
+        backbone.save(part)
+        part.replace(self.file)
+        self.facts = {"epoch": record["epoch"], "measure": name, "value": value}
+        text = json.dumps(self.facts, indent=2) + "\n"
+        write_text(self.folder / "best.json", text)
+        return True
+
+    def _improves(self, name, value):
+        kept = self.facts["measure"]
+        if kept == name:
+            return value > self.facts["value"]
+        # A run of k-NN every few epochs measures the wanted one later than the other.
+        order = list(self.measures)
+        return kept not in order or order.index(name) < order.index(kept)

@@ -1,0 +1,12 @@
+showRun();
+showHealth();
+showCurves();
+showAttention();
+showExplorer();
+showComponents();
+showBoxes();
+showMap();
+showNeighbours();
+showViews();
+showEvaluations();
+showConfiguration();
