@@ -92,32 +92,39 @@ def execute(notebook, folder):
 
 
 def tidy(notebook):
-    """Makes output small and the same on every machine.
+    """Makes output small, and tells nothing of a machine and a day.
 
-    The error stream and Keras's progress bars, which tell about a machine and a day,
-    are taken out, and pictures are made small.
+    The error stream and Keras's progress bars are taken out, lines that came in several
+    messages are joined, and pictures are made small.
 
     Returns:
         Lines of the error streams.
     """
     told = []
     for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
         kept = []
-        for output in cell.get("outputs", []):
+        for output in cell.outputs:
             if output.get("name") == "stderr":
                 told += output.text.splitlines()
-                continue
-            if output.output_type == "stream":
-                output.text = without_bars(output.text)
-            elif "image/png" in output.get("data", {}):
-                # Pillow's pictures come as JPEG as well.
-                output.data.pop("image/jpeg", None)
-                output.data["image/png"] = small_png(output.data["image/png"])
-            if output.get("text") != "":
+            elif kept and kept[-1].output_type == output.output_type == "stream":
+                kept[-1].text += output.text
+            else:
                 kept.append(output)
-        if cell.cell_type == "code":
-            cell.outputs = kept
+        cell.outputs = [out for out in map(tidied, kept) if out.get("text") != ""]
     return told
+
+
+def tidied(output):
+    """Output of a cell as it is stored."""
+    if output.output_type == "stream":
+        output.text = without_bars(output.text)
+    elif "image/png" in output.get("data", {}):
+        # Pillow's pictures come as JPEG as well.
+        output.data.pop("image/jpeg", None)
+        output.data["image/png"] = small_png(output.data["image/png"])
+    return output
 
 
 def without_bars(text):

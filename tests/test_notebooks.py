@@ -104,11 +104,13 @@ def test_output_is_freed_of_what_a_machine_and_a_day_leave(build):
     cell.outputs = [
         nbformat.v4.new_output("stream", name="stderr", text="a warning\n"),
         nbformat.v4.new_output("stream", name="stdout", text=text),
-        nbformat.v4.new_output("stream", name="stdout", text="\r1 of 2"),
+        nbformat.v4.new_output("stream", name="stdout", text="\r1 of 2\r2 of"),
+        nbformat.v4.new_output("stream", name="stdout", text=" 2\n"),
+        nbformat.v4.new_output("stream", name="stdout", text="more\n"),
     ]
     notebook = nbformat.v4.new_notebook(cells=[cell])
     assert build.tidy(notebook) == ["a warning"]
-    assert [out.text for out in cell.outputs] == ["found\nend\n"]
+    assert [out.text for out in cell.outputs] == ["found\nend\nmore\n"]
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import dino_tf
-from dino_tf.evaluate.knn import evaluate_knn
 from dino_tf.evaluate.subject import Subject
+from dino_tf.evaluate.watched import WatchedPhotos
 from dino_tf.optimizers import AdamW
 from dino_tf.schedules import WarmupCosine
 from dino_tf.transforms.image import IMAGENET_MEAN, IMAGENET_STD, decode
@@ -95,9 +95,9 @@ plt.show()
 # * The **loss** compares student and teacher, view by view.
 # * `DINO` ties them together and makes the teacher, a copy of the student.
 #
-# The k-NN test lets the nearest training photos vote on the class of a test photo.
-# Guessing gives 10 %; an untrained network is better than that, because photos of one
-# class also resemble each other in plain colours.
+# 500 of the test photos are *watched*: each is classed by the vote of the ten that
+# resemble it most. Guessing gives 10 %; an untrained network is better than that,
+# because photos of one class also resemble each other in plain colours.
 
 # %%
 K = 128
@@ -109,13 +109,8 @@ loss = dino_tf.DINOLoss(K, teacher_temp=0.04)
 momentum = WarmupCosine(0.95, 0.99, STEPS)
 model = dino_tf.DINO(backbone, head, loss, teacher_momentum=momentum)
 
-
-def knn_accuracy(network):
-    numbers = evaluate_knn(network, photos, test_photos, size=32, k=(20,))
-    return numbers["knn/top1_k20"]
-
-
-untrained = knn_accuracy(model.teacher_backbone)
+watched = WatchedPhotos(test_photos, count=500, size=32)
+untrained = watched.measure(model.teacher_backbone)["knn/watched_top1"]
 print(f"{backbone.count_params():,} weights, k-NN accuracy untrained {untrained:.1f} %")
 
 # %% [markdown]
@@ -123,50 +118,50 @@ print(f"{backbone.count_params():,} weights, k-NN accuracy untrained {untrained:
 #
 # Any Keras optimizer does; this one is that of the paper, with a schedule for the
 # learning rate and one for the weight decay. The data set has no end, so `fit` is told
-# how many steps make an epoch. `EvaluateEvery` puts the k-NN accuracy of the teacher
-# into the history, beside the loss.
+# how many steps make an epoch.
+#
+# `Health` says after each epoch how it goes, because the loss alone does not tell: it
+# falls at once, as at first all photos share their favourite prototypes, and climbs
+# back towards ln K while the *center* takes that common part away. Only then it falls,
+# slowly, for as long as you train. A network that has collapsed says the same about
+# every photo; then `Health` tells so, and what helps.
 
 # %%
 epochs = max(STEPS // 40, 1)
 rate = WarmupCosine(2e-3, 1e-6, STEPS, warmup_steps=STEPS // 10)
 model.compile(optimizer=AdamW(rate, WarmupCosine(0.04, 0.4, STEPS)))
-watch = dino_tf.EvaluateEvery(
-    {"knn": {"k": [20], "size": 32}}, (photos, test_photos), every=1
-)
-tell = keras.callbacks.LambdaCallback(
-    on_epoch_end=lambda epoch, logs: print(
-        f"epoch {epoch + 1}: loss {logs['loss']:.2f}, k-NN {logs['knn/top1_k20']:.1f} %"
-    )
-)
+health = dino_tf.Health(watched)
 history = model.fit(
     data,
     epochs=epochs,
     steps_per_epoch=STEPS // epochs,
     shuffle=False,  # the data set shuffles by itself
     verbose=0,
-    callbacks=[watch, tell, keras.callbacks.TerminateOnNaN()],
+    callbacks=[health, keras.callbacks.TerminateOnNaN()],
 ).history
 
 # %% [markdown]
 # ## Is it learning?
 #
-# The loss alone does not tell. It falls at once, because at first all photos share
-# their favourite prototypes, and climbs back towards ln K as the *center* takes that
-# common part away; only then it falls, slowly, for as long as you train. A network
-# that says the same about every photo rests at ln K, or near zero: it has collapsed.
-# What the features are good for is told by the k-NN accuracy.
+# Three numbers of those that `Health` has put into the history. *Entropy* tells how
+# sure the teacher is about a photo: at ln K not at all. *k-NN* tells what the features
+# are good for, where photos have labels. *Rank* needs none: it counts the directions in
+# which the features of the watched photos spread, and a collapsed network has one.
 
 # %%
-figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained")
+figure, axes = plt.subplots(1, 3, figsize=(11, 3.2), layout="constrained")
 steps = STEPS // epochs * np.arange(1, epochs + 1)
-left.plot(steps, history["loss"], marker="o")
-left.axhline(np.log(K), color="grey", linestyle="--", label=f"ln {K}")
-left.set(title="loss", xlabel="step")
-left.legend()
-right.plot(steps, history["knn/top1_k20"], marker="o", color="tab:green")
-right.axhline(untrained, color="grey", linestyle="--", label="untrained")
-right.set(title="k-NN accuracy, %", xlabel="step")
-right.legend()
+axes[0].plot(steps, history["loss"], "o-", label="loss")
+axes[0].plot(steps, history["teacher_entropy"], "s-", label="entropy of the teacher")
+axes[0].axhline(np.log(K), color="grey", linestyle="--", label=f"ln {K}")
+axes[1].plot(steps, history["knn/watched_top1"], "o-", color="tab:green")
+axes[1].axhline(untrained, color="grey", linestyle="--", label="untrained")
+axes[2].plot(steps, history["effective_rank"], "o-", color="tab:red")
+names = ("loss", "k-NN accuracy, %", f"rank, at most {backbone.embed_dim}")
+for axis, name in zip(axes, names, strict=True):
+    axis.set(title=name, xlabel="step")
+for axis in axes[:2]:
+    axis.legend(fontsize=9)
 plt.show()
 
 # %% [markdown]

@@ -29,6 +29,7 @@ import dino_tf
 from dino_tf.attend import attend
 from dino_tf.datasets.folder import find_images
 from dino_tf.evaluate.subject import Subject
+from dino_tf.health import line
 from dino_tf.pipeline import unreadable
 from dino_tf.transforms.image import decode
 
@@ -119,25 +120,35 @@ print("\n".join(line for line in settings if " - " in line))
 # %% [markdown]
 # ## What lies where
 #
-# `metrics.jsonl` has a line for every epoch. The loss falls at once and climbs towards
-# ln K (K is `head.out_dim`), where a short training ends; then it falls slowly, for as
-# long as you train. If it still rests at ln K after many epochs, or goes to 0, the
-# network has collapsed.
+# Open `report.html` in a browser: how the run went, the attention of the same photos
+# over the epochs, a map of the photos, and an explorer, where a click on one place of a
+# photo shows what is like it. It is one file that needs no network.
+#
+# `metrics.jsonl` has a line for every epoch, and a verdict: *learning* is good; with
+# *flat*, *collapsing* and *diverging*, which are not, advice is printed. The loss alone
+# does not tell: it falls at once and climbs towards ln K (K is `head.out_dim`), where a
+# short training ends; then it falls slowly, for as long as you train.
 
 # %%
 print(run.path)
 for path in sorted(run.path.iterdir()):
     print("   ", path.name + ("/" if path.is_dir() else ""))
 
-lines = (run.path / "metrics.jsonl").read_text().splitlines()
-loss = [json.loads(line)["loss"] for line in lines]
+records = (run.path / "metrics.jsonl").read_text().splitlines()
+records = [json.loads(record) for record in records]
+for record in records:
+    print(f"epoch {record['epoch']:>2} {line(record)}")
+
 K = run.config.head.out_dim
-plt.figure(figsize=(6, 3), layout="constrained")
-plt.plot(range(1, len(loss) + 1), loss, marker="o")
-plt.axhline(np.log(K), color="grey", linestyle="--", label=f"ln {K}")
-plt.title("loss")
-plt.xlabel("epoch")
-plt.legend()
+numbers = [record["epoch"] for record in records]
+figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3), layout="constrained")
+left.plot(numbers, [record["loss"] for record in records], "o-")
+left.axhline(np.log(K), color="grey", linestyle="--", label=f"ln {K}")
+left.set(title="loss", xlabel="epoch")
+left.legend()
+ranks = [record["effective_rank"] for record in records]
+right.plot(numbers, ranks, "o-", color="tab:red")
+right.set(title="rank: directions in which features spread", xlabel="epoch")
 plt.show()
 
 # %% [markdown]
@@ -146,6 +157,9 @@ plt.show()
 # The folder `attention` has a sheet of a few photos, and `attention/epoch-0007` and
 # the like the same photos on the way. Sheets of any other photos come from `attend`, or
 # from `python main.py attend PHOTOS --weights RUN`.
+#
+# So short a training already parts things from their background, but which of both is
+# bright is a matter of chance; that attention settles on the things takes longer.
 
 # %%
 chosen = find_images(Path(PHOTOS))[10:12]

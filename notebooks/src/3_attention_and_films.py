@@ -140,10 +140,10 @@ figure, axes = plt.subplots(1, 3, figsize=(10, 3.3), layout="constrained")
 axes[0].imshow(pixels.numpy().astype(np.uint8))
 axes[0].set_title("photo")
 for axis, (name, (row, column)) in zip(axes[1:], picks.items(), strict=True):
-    drawn = axis.imshow(keys @ keys[row, column], cmap="viridis", vmax=1)
+    drawn = axis.imshow(keys @ keys[row, column], cmap="viridis", vmin=-1, vmax=1)
     axis.plot(column, row, "rx", markersize=10, markeredgewidth=2)
     axis.set_title(f"similarity to {name}")
-    figure.colorbar(drawn, ax=axis, shrink=0.7)
+figure.colorbar(drawn, ax=axes, shrink=0.7, label="cosine")
 for axis in axes:
     axis.axis("off")
 plt.show()
@@ -200,5 +200,7 @@ plt.show()
 #   trainings give maps that follow edges and single marks.
 # * A larger `size` gives finer maps and takes longer: twice the side is four times the
 #   patches and sixteen times the attention.
+# * `python main.py picture --help` names more pictures: how far each layer looks, all
+#   heads in one picture by colour, a map of your photos, and others.
 # * `attend(..., kind="features")` shows the principal components of the patches, for
 #   networks without attention too (`5_another_backbone`).
