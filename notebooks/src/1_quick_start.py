@@ -95,7 +95,7 @@ plt.show()
 # * The **loss** compares student and teacher, view by view.
 # * `DINO` ties them together and makes the teacher, a copy of the student.
 #
-# 500 of the test photos are *watched*: each is classed by the vote of the ten that
+# The test photos are *watched*: each is classed by the vote of the ten others that
 # resemble it most. Guessing gives 10 %; an untrained network is better than that,
 # because photos of one class also resemble each other in plain colours.
 
@@ -109,7 +109,7 @@ loss = dino_tf.DINOLoss(K, teacher_temp=0.04)
 momentum = WarmupCosine(0.95, 0.99, STEPS)
 model = dino_tf.DINO(backbone, head, loss, teacher_momentum=momentum)
 
-watched = WatchedPhotos(test_photos, count=500, size=32)
+watched = WatchedPhotos(test_photos, count=250, size=32)
 untrained = watched.measure(model.teacher_backbone)["knn/watched_top1"]
 print(f"{backbone.count_params():,} weights, k-NN accuracy untrained {untrained:.1f} %")
 
@@ -161,7 +161,7 @@ names = ("loss", "k-NN accuracy, %", f"rank, at most {backbone.embed_dim}")
 for axis, name in zip(axes, names, strict=True):
     axis.set(title=name, xlabel="step")
 for axis in axes[:2]:
-    axis.legend(fontsize=9)
+    axis.legend(fontsize=9, loc="lower right")
 plt.show()
 
 # %% [markdown]
@@ -169,7 +169,8 @@ plt.show()
 #
 # A `DINO` is saved like every Keras model, with teacher, center and optimizer, and
 # training can go on from there. For features you need the teacher's backbone alone.
-# Here it finds the photos that resemble a photo most (the first of each row).
+# Here it finds the photos that resemble a photo most (the first of each row); after
+# three minutes colours and backgrounds still count as much as what is to be seen.
 #
 # **What to raise for more:** `STEPS` first, then photos, then the size of crops and
 # network, and with more photos also the number of prototypes K. Larger batches want a

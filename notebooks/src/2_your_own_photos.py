@@ -162,7 +162,7 @@ plt.show()
 # bright is a matter of chance; that attention settles on the things takes longer.
 
 # %%
-chosen = find_images(Path(PHOTOS))[10:12]
+chosen = find_images(Path(PHOTOS))[:2]
 sheets = attend(chosen, run.path, run.path / "attend", size=128)
 for sheet in sheets:
     display(Image.open(sheet))
