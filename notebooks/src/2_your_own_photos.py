@@ -34,7 +34,7 @@ from dino_tf.pipeline import unreadable
 from dino_tf.transforms.image import decode
 
 PHOTOS = None
-STEPS = int(os.environ.get("DINO_TF_NOTEBOOK_STEPS", 200))
+STEPS = int(os.environ.get("DINO_TF_NOTEBOOK_STEPS", 320))
 root = next((p for p in map(Path, (".", "..")) if (p / "dino_tf").is_dir()), Path("."))
 out = root / "result" / "notebook"
 
@@ -94,7 +94,7 @@ config = dino_tf.Config.from_dict(
     {
         "data": f"folder:{PHOTOS}",
         "preset": "quickstart",
-        # To learn something within two minutes; leave these out for a real training.
+        # To learn something within three minutes; leave these out for a real training.
         "pipeline": {"batch_size": 32},
         "head": {"out_dim": 128},
         "optimizer": {
@@ -126,8 +126,9 @@ print("\n".join(line for line in settings if " - " in line))
 #
 # `metrics.jsonl` has a line for every epoch, and a verdict: *learning* is good; with
 # *flat*, *collapsing* and *diverging*, which are not, advice is printed. The loss alone
-# does not tell: it falls at once and climbs towards ln K (K is `head.out_dim`), where a
-# short training ends; then it falls slowly, for as long as you train.
+# does not tell: it falls at once, climbs towards ln K (K is `head.out_dim`), and only
+# then falls slowly, for as long as you train. Better signs are the rank, the number of
+# directions in which the features of some photos spread, and KL, which has to leave 0.
 
 # %%
 print(run.path)
@@ -148,7 +149,7 @@ left.set(title="loss", xlabel="epoch")
 left.legend()
 ranks = [record["effective_rank"] for record in records]
 right.plot(numbers, ranks, "o-", color="tab:red")
-right.set(title="rank: directions in which features spread", xlabel="epoch")
+right.set(title="rank", xlabel="epoch")
 plt.show()
 
 # %% [markdown]
