@@ -73,7 +73,7 @@ def test_a_changed_script_is_noticed(build, tmp_path, monkeypatch):
 def test_notebook_is_short_and_stores_its_output(build, name):
     notebook = read(name)
     assert len(notebook.cells) < 15
-    assert (FOLDER / f"{name}.ipynb").stat().st_size < 1_200_000
+    assert (FOLDER / f"{name}.ipynb").stat().st_size < 1_000_000
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     # Imports, and in one notebook a network that is only made, show nothing.
