@@ -161,7 +161,7 @@ names = ("loss", "k-NN accuracy, %", f"rank, at most {backbone.embed_dim}")
 for axis, name in zip(axes, names, strict=True):
     axis.set(title=name, xlabel="step")
 for axis in axes[:2]:
-    axis.legend(fontsize=9, loc="lower right")
+    axis.legend(fontsize=9)
 plt.show()
 
 # %% [markdown]

@@ -4,7 +4,7 @@
 # A loss of self-distillation says little: it may rest while the features get better,
 # and fall while they collapse. What tells is what the features can be used for. This
 # notebook trains a network on generated photos, watches its k-NN accuracy while it
-# learns, and then asks the other questions, each with one function. About four minutes
+# learns, and then asks the other questions, each with one function. About three minutes
 # on two CPU cores.
 #
 # On the command line the same is `python main.py evaluate TASK --weights RUN --data
