@@ -200,7 +200,8 @@ plt.show()
 #   trainings give maps that follow edges and single marks.
 # * A larger `size` gives finer maps and takes longer: twice the side is four times the
 #   patches and sixteen times the attention.
-# * `python main.py picture --help` names more pictures: how far each layer looks, all
-#   heads in one picture by colour, a map of your photos, and others.
+# * `python main.py picture gallery --weights RUN --data SPEC` draws more on one page:
+#   how far each layer looks, all heads in one picture by colour, a map of the photos,
+#   and others; `python main.py picture --help` names each.
 # * `attend(..., kind="features")` shows the principal components of the patches, for
 #   networks without attention too (`5_another_backbone`).

@@ -3,7 +3,7 @@
 #
 # Training from nothing wants many photos. The authors of DINO published networks that
 # were trained on 1.3 million; this notebook opens one (without PyTorch), looks at your
-# photos with it, trains it further on them, and exports the result. About four minutes
+# photos with it, trains it further on them, and exports the result. About three minutes
 # on two CPU cores.
 
 # %%
