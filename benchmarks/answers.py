@@ -63,7 +63,7 @@ def serve(runs, ceiling=None, device_memory=None, facts=None, forget_device=None
     for line in sys.stdin:
         request = json.loads(line)
         if request["do"] == "run":
-            answer = _run(runs[request.get("what")], request["count"])
+            answer = run_times(runs[request.get("what")], request["count"])
         elif request["do"] == "ceiling":
             answer = {"rate": ceiling() if ceiling else None}
         elif request["do"] == "forget_peak":
@@ -80,7 +80,8 @@ def serve(runs, ceiling=None, device_memory=None, facts=None, forget_device=None
         out.flush()
 
 
-def _run(run, count):
+def run_times(run, count):
+    """Wall and processor seconds and results of `count` runs, a dictionary of lists."""
     seconds, processor, results = [], [], []
     for _ in range(count):
         start, used = time.perf_counter(), time.process_time()

@@ -100,13 +100,10 @@ def main():
         serve(work)
 
 
-def serve(work):
-    """`answers.serve` of training steps."""
+def step_of(model, batch):
+    """Function that trains one step on the batch and gives the loss."""
     import tensorflow as tf
 
-    model, batch = build(work), views(work)
-    write_weights(model, work["folder"])
-    dtype = "float32" if work["precision"] == "float32" else work["precision"][6:]
     model.make_train_function()
     strategy = model.distribute_strategy
     data = tf.data.Dataset.from_tensors(batch).repeat()
@@ -116,7 +113,15 @@ def serve(work):
         model.reset_metrics()
         return float(model.train_function(stream)["loss"])
 
-    answers.serve(run, **measures(dtype))
+    return run
+
+
+def serve(work):
+    """`answers.serve` of training steps."""
+    model, batch = build(work), views(work)
+    write_weights(model, work["folder"])
+    dtype = "float32" if work["precision"] == "float32" else work["precision"][6:]
+    answers.serve(step_of(model, batch), **measures(dtype))
 
 
 if __name__ == "__main__":

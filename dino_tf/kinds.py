@@ -100,6 +100,7 @@ ALL_OF = {
     },
     **SQUARE,
 }
+GALLERY = "gallery"
 KINDS = {
     "heads": Kind(
         "what each head of the last block attends to, all in one picture by colour",
@@ -208,6 +209,19 @@ KINDS = {
                 "help": "photos taken of --data, evenly spread; else 2000",
             },
             "--seed": {"type": int, "default": 0, "help": "of tsne and umap"},
+        },
+    ),
+    GALLERY: Kind(
+        "all of these for one data set, on one page",
+        "gallery.gallery",
+        {
+            **{key: ALL_OF[key] for key in ("--data", "--split", "--cache")},
+            "--count": {
+                "type": int,
+                "default": 8,
+                "metavar": "N",
+                "help": "photos of each kind that draws single ones; else 8",
+            },
         },
     ),
 }

@@ -59,7 +59,7 @@ RANKS = (
         "": "films attend evaluation embed_rows embed_formats embedding model_card "
         "formats export launch run_pictures run_measures run_watch training",
     },
-    {"pictures": "request of_photos of_network of_data __init__"},
+    {"pictures": "request of_photos of_network of_data gallery __init__"},
     {"": "commands mistakes cli"},
 )
 # It names every public object, and loads each at its first use.

@@ -36,63 +36,76 @@ def page(result, folder):
     title = f"{result['weights']} on {result['data']}"
     counts = ", ".join(f"{n:,} {name}" for name, n in result["photos"].items())
     parts = [_task(name, task, folder) for name, task in result["tasks"].items()]
+    facts = (
+        f"<p class='facts'>Photos: {safe(counts)}. Network "
+        f"<code>{safe(result['network'][:12])}</code>.</p>\n"
+    )
+    lines = [*_list("notes", "Notes", result["notes"]), *parts]
+    return document(title, facts + "\n".join(lines))
+
+
+def document(title, body):
+    """A whole HTML document that reaches nothing and runs nothing.
+
+    Args:
+        title: Its heading; escaped here.
+        body: HTML below the heading.
+    """
     return (
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         "<meta name='viewport' content='width=device-width'>"
-        f"<title>{_safe(title)}</title><style>{STYLE}</style></head><body>\n"
-        f"<h1>{_safe(title)}</h1>\n<p class='facts'>Photos: {_safe(counts)}. Network "
-        f"<code>{_safe(result['network'][:12])}</code>.</p>\n"
-        + "\n".join([*_list("notes", "Notes", result["notes"]), *parts])
-        + "\n</body></html>\n"
+        f"<title>{safe(title)}</title><style>{STYLE}</style></head><body>\n"
+        f"<h1>{safe(title)}</h1>\n{body}\n</body></html>\n"
     )
 
 
 def _task(name, task, folder):
     """Heading, table, published figures, notes and pictures of one task."""
     if "failed" in task:
-        return f"<h2>{_safe(name)}</h2>\n<p>Not done: {_safe(task['failed'])}</p>"
+        return f"<h2>{safe(name)}</h2>\n<p>Not done: {safe(task['failed'])}</p>"
     options = ", ".join(f"{k} {v}" for k, v in task["options"].items())
     figures = [
         f"{f['name']} {f['value']:g}: {f['network']} ({f['source']})"
         for f in task["published"]
     ]
     pictures = [file for file in task["files"] if file.lower().endswith(PICTURES)]
-    links = [_link(file, folder) for file in pictures]
     return "\n".join(
         [
-            f"<h2>{_safe(name)}</h2>",
+            f"<h2>{safe(name)}</h2>",
             _table(task["numbers"]),
             *_list("figures", "Published", figures),
             *_list("notes", "Notes", task["notes"]),
-            f"<p class='facts'>{_safe(options)}; {task['seconds']} s</p>",
-            *(f"<img src='{_safe(link)}' alt='{_safe(name)}'>" for link in links),
+            f"<p class='facts'>{safe(options)}; {task['seconds']} s</p>",
+            *(image(file, folder, name) for file in pictures),
         ]
     )
 
 
 def _table(numbers):
-    head = "".join(f"<th>{_safe(who)}</th>" for who in ("", *numbers))
+    head = "".join(f"<th>{safe(who)}</th>" for who in ("", *numbers))
     rows = []
     for key in numbers["ours"]:
         found = (values.get(key) for values in numbers.values())
         cells = "".join(f"<td>{'–' if v is None else f'{v:.1f}'}</td>" for v in found)
-        rows.append(f"<tr><td>{_safe(key)}</td>{cells}</tr>")
+        rows.append(f"<tr><td>{safe(key)}</td>{cells}</tr>")
     body = "".join(rows)
     return f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
 
 
-def _link(file, folder):
-    """Address of a file relative to a folder, whatever the letters of its name."""
-    return quote(os.path.relpath(file, folder).replace(os.sep, "/"))
+def image(file, folder, name):
+    """HTML of a picture, linked relative to a folder, whatever its name's letters."""
+    link = quote(os.path.relpath(file, folder).replace(os.sep, "/"))
+    return f"<img src='{safe(link)}' alt='{safe(name)}'>"
 
 
 def _list(kind, title, lines):
     if not lines:
         return []
-    items = "".join(f"<li>{_safe(line)}</li>" for line in lines)
+    items = "".join(f"<li>{safe(line)}</li>" for line in lines)
     return [f"<div class='{kind}'>{title}:<ul>{items}</ul></div>"]
 
 
-def _safe(text):
+def safe(text):
+    """HTML of a text, also within the marks of an attribute."""
     return html.escape(str(text), quote=True)

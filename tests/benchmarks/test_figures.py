@@ -234,3 +234,37 @@ def test_knn(answer, capsys):
     told(knn, result, capsys, "k 20", "accuracies alike: apart by 0.100 points")
     work["test"] = 2000
     assert not knn.summary(work, {"one k": sides})["parts"]["one k"]["alike"]
+
+
+def test_step_floor_counts_a_block_as_the_workload_does():
+    import step_floor
+
+    from dino_tf.workload import vit_flops
+
+    shapes = step_floor.block_products(images=6, tokens=10, width=32, heads=4)
+    assert sum(map(step_floor.count, shapes)) == 6 * vit_flops(10, 32, depth=1)
+
+
+def test_step_floor_bytes():
+    import step_floor
+
+    work = {"patch_size": 16, "global_size": 32, "local_size": 16, "num_local": 1}
+    work |= {"batch": 3}
+    # 6 images of 5 tokens, student and teacher; 3 of 2 tokens, student alone.
+    moved = 9 * 100 + 6 * 5 * (52 + 24) * 8 + 6 * 2 * 25 * (5 + 2)
+    moved += 3 * 2 * 52 * 8 + 3 * 2 * 4 * 5
+    assert step_floor.bytes_moved(work, 8, 1, 2, 100) == 4 * moved
+
+
+def test_step_floor(capsys):
+    import step_floor
+
+    found = {"step": 5.0, "products": 2.0, "ceiling": 2e11, "memory": 1e10}
+    result = step_floor.summary({}, found, 8e11, 3e11, 1e9)
+    assert result["seconds"]["products"] == 8e11 / 1.5e11
+    assert result["seconds"]["passes"] == 0.1
+    shares = result["share_of_matrix_rate"]
+    assert shares["step"] == 0.8
+    assert math.isclose(shares["products"], 0.75)
+    assert math.isclose(shares["floor"], 4 / (8 / 1.5 + 0.1))
+    told(step_floor, result, capsys, "step as it is", "80.0%", "1.00 GB")

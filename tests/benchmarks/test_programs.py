@@ -127,3 +127,12 @@ def test_start_kept(tmp_path, monkeypatch, capsys):
     moments = result["moments"]
     assert 0 < moments["imported"] < moments["loaded"] < moments["computing begins"]
     assert moments["computing begins"] < moments["first step ends"]
+
+
+@pytest.mark.slow
+def test_step_floor(tmp_path, monkeypatch, capsys):
+    words = [*TINY, *"--global-size 32 --local-size 16 --num-local 1".split()]
+    words += ["--sizes", '{"depth": 1}', *"--batch 2 --out-dim 16".split()]
+    result = result_of("step_floor", words, tmp_path, monkeypatch, capsys)
+    assert all(seconds >= 0 for seconds in result["seconds"].values())
+    assert result["memory_rate"] > 1e8 and result["products_rate"] > 1e8

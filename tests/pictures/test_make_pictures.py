@@ -1,5 +1,7 @@
 """`main.py picture`: every kind, with tiny untrained networks."""
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,6 +10,7 @@ from dino_tf.errors import UserError
 from dino_tf.kinds import KINDS, find_kind
 from dino_tf.models.backbones import create_backbone
 from dino_tf.pictures import make_pictures
+from dino_tf.pictures.gallery import gallery_page
 from dino_tf.pictures.of_data import without_itself
 from dino_tf.pictures.of_network import (
     attention_distances,
@@ -15,6 +18,8 @@ from dino_tf.pictures.of_network import (
     position_vectors,
 )
 from dino_tf.pictures.request import Photos, find_photos
+
+NO_ATTENTION = ["heads", "overlay", "layers", "distance", "positions"]
 
 
 def silent(line):
@@ -287,3 +292,31 @@ def test_kinds_name_what_they_take():
         code = kind.load().__code__
         taken = set(code.co_varnames[1 : code.co_argcount])
         assert taken == set(kind.defaults()), name
+
+
+def test_gallery_shows_what_the_network_has(run, resnet, photos, tmp_path):
+    for network, lacking in ((run, []), (resnet, NO_ATTENTION)):
+        said, out = [], tmp_path / str(len(lacking))
+        options = {"data": str(photos), "cache": "none", "count": 2}
+        written = make_pictures("gallery", network, out, options, say=said.append)
+        without = [line for line in said if line.startswith("without ")]
+        assert [line.split()[1].rstrip(":") for line in without] == lacking
+        page = (out / "gallery.html").read_text()
+        assert (
+            written[0] == out / "gallery.html" and f"all of them: {written[0]}" in said
+        )
+        for kind in set(KINDS) - {*lacking, "gallery"}:
+            assert page.count(f"<h2>{kind}</h2>") == 1
+        links = re.findall("<img src='([^']+)'", page)
+        assert all((out / link).is_file() for link in links)
+        assert "map.png" in links and "components.png" in links
+        assert len([link for link in links if link.startswith("heads/")]) == (
+            0 if lacking else 2
+        )
+
+
+def test_gallery_of_no_data_and_names_with_marks(run, tmp_path):
+    with pytest.raises(UserError, match="nothing"):
+        make_pictures("gallery", run, tmp_path, {"data": "nothing"}, say=silent)
+    page = gallery_page("<b>", [("map", "a & b", [tmp_path / "x'<i>.png"])], tmp_path)
+    assert "<b>" not in page and "a &amp; b" in page and "x%27%3Ci%3E.png" in page
