@@ -101,6 +101,8 @@ plt.show()
 # `linear` whether planes can part the classes.
 
 # %%
+for name, network in networks.items():
+    numbers[name] |= evaluate_linear(network, photos, test_photos, size=32)
 
 
 def compare(numbers):
@@ -109,8 +111,6 @@ def compare(numbers):
         print(f"{key:<30} untrained {before:5.1f}   trained {after:5.1f}")
 
 
-for name, network in networks.items():
-    numbers[name] |= evaluate_linear(network, photos, test_photos, size=32)
 compare(numbers)
 
 # %% [markdown]
