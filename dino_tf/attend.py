@@ -4,7 +4,7 @@ import pathlib
 
 from dino_tf.datasets.folder import EXTENSIONS, find_images
 from dino_tf.errors import UserError
-from dino_tf.films import FilmOptions, open_film, results, write_film
+from dino_tf.films import FilmOptions, open_film, write_film
 from dino_tf.initial import pixel_statistics
 from dino_tf.models.loading import load_backbone
 from dino_tf.transforms.image import try_decode
@@ -31,6 +31,8 @@ def attend(
 ):
     """Writes the sheet and single pictures of each photo, and a film of each film.
 
+    What lies in `out` already stays: where a name is taken, "-2" is added, or "-3".
+
     Args:
         paths: Photos, folders of photos, and films.
         weights: What `load_backbone` accepts.
@@ -52,7 +54,7 @@ def attend(
 
     Raises:
         UserError: For missing paths, nothing readable, wrong numbers, a network
-            without attention, or a film's result that is there already.
+            without attention, or an `out` that holds the photos themselves.
     """
     if kind == "features" and keep_mass is not None:
         raise UserError(f"keep_mass: got {keep_mass}, allowed: with attention only")
@@ -64,8 +66,7 @@ def attend(
     options = FilmOptions(size, keep_mass=keep_mass, **given)
     out = pathlib.Path(out) if out else _default_out(weights)
     _spare_originals(photos, out)
-    for _, stem in films:
-        results(stem, out, options)
+    photos, films = _with_new_stems(photos, films, out)
     backbone = load_backbone(weights, num_heads, part)
     _check_kind(backbone, kind)
     options.mean, options.std = pixel_statistics(weights)
@@ -217,17 +218,28 @@ def _is_film(path):
 
 
 def _with_stems(paths, taken):
-    """(path, stem) of each path; the stems are added to those that are `taken`."""
+    """(path, stem) of each path; the stems are added to those that are `taken`.
+
+    Some file systems ignore case, and so does `taken`: it holds casefolded stems.
+    """
     named = []
     for path in paths:
         # A folder may be called by what is no name, such as "..".
         first = path.stem if path.is_file() else path.resolve().name
         stem, number = first, 2
-        while stem in taken:
+        while stem.casefold() in taken:
             stem, number = f"{first}-{number}", number + 1
-        taken.add(stem)
+        taken.add(stem.casefold())
         named.append((path, stem))
     return named
+
+
+def _with_new_stems(photos, films, out):
+    """The same (path, stem), with stems of which nothing lies in `out` yet."""
+    there = list(out.iterdir()) if out.is_dir() else []
+    taken = {(p.name if p.is_dir() else p.stem).casefold() for p in there}
+    groups = [[path for path, _ in group] for group in (photos, films)]
+    return [_with_stems(group, taken) for group in groups]
 
 
 def _spare_originals(photos, out):
