@@ -23,7 +23,9 @@ class Best:
 
     By k-NN where photos have labels, else by effective rank, of epochs whose verdict is
     "learning": features of a network that has hardly begun may spread wide and mean
-    nothing.
+    nothing. The choice is as rough as its measure: of 128 watched photos, half of them
+    classified rightly, the standard error is 4.4 points, and the largest of many epochs
+    is in part the luckiest.
 
     Args:
         folder: Where they lie; made when the first is kept.

@@ -152,8 +152,8 @@ def report(folder, summary, sheets, pictures):
     best = summary.get("best")
     if best and best["epoch"] < summary["epochs"]:
         lines.append(
-            f"  a better one by {best['measure']}, {best['value']:.1f} after epoch "
-            f"{best['epoch']}: {folder.best}"
+            f"  perhaps a better one: after epoch {best['epoch']} the quick "
+            f"{best['measure']} was highest, {best['value']:.1f}: {folder.best}"
         )
     lines.append(
         f"  more pictures: python main.py attend PHOTOS --weights {folder.path}{option}"
