@@ -12,7 +12,6 @@ from dino_tf.evaluate.watched import WatchedPhotos
 from dino_tf.health import advise, judge, line, words
 from dino_tf.schedules import value_at
 
-
 # Photos taken of a source, and the largest side at which a network is looked at.
 PHOTOS, LARGEST = 256, 224
 # What a person who calls `fit` knows the options of the command line by.

@@ -8,6 +8,7 @@ from pathlib import PurePath
 from dino_tf.config import Config
 from dino_tf.errors import UserError, first_line
 from dino_tf.evaluate.splits import spread
+from dino_tf.health import ASIDES
 from dino_tf.report.curves import charts
 from dino_tf.report.jpeg import file_uri
 
@@ -72,7 +73,7 @@ def progress(folder, config):
         "done": last.get("epoch", 0),
         "health": _health(records),
         "charts": charts(records, uniform),
-        "facts": _facts(config, summary, records),
+        "facts": [*_facts(config, summary, records), *_best(folder, last)],
     }
 
 
@@ -91,6 +92,7 @@ def _health(records):
     advice = [advice] if isinstance(advice, str) else advice
     return {
         "verdict": changes[-1]["verdict"],
+        "about": ASIDES.get(changes[-1]["verdict"], ""),
         "advice": [str(line) for line in advice],
         "history": changes,
     }
@@ -110,6 +112,18 @@ def _facts(config, summary, records):
         if name.startswith("knn/"):
             facts.append([name, f"{value:.1f} %{_before(summary, name)}"])
     return facts
+
+
+def _best(folder, last):
+    """[[name, text]] on the network that is kept beside the last, if there is one."""
+    best = _json(folder.best / "best.json")
+    if not isinstance(best, dict) or not _is_number(best.get("value")):
+        return []
+    words = f"of epoch {best.get('epoch')}"
+    if best.get("epoch") == last.get("epoch"):
+        words += ", the last"
+    measure = f"{best.get('measure')} {best['value']:.1f}"
+    return [["Best network", f"{words}, by {measure}, a rough choice: best/"]]
 
 
 def _before(summary, name):
@@ -230,28 +244,34 @@ def evaluations(folder, notes):
         "pictures"}]}.
     """
     found, left = [], EVALUATION_PICTURES
-    for file in sorted((folder.path / "eval").glob("*.json")):
+    # Also those of the best network, which is evaluated like a run.
+    files = [(at, f) for at in (folder.path, folder.best) for f in _evaluated(at)]
+    for at, file in files:
         result = _json(file)
         if not isinstance(result, dict):
-            notes.append(f"eval/{file.name} cannot be read")
+            notes.append(f"{file.relative_to(folder.path)} cannot be read")
             continue
         tasks = result.get("tasks")
         if not isinstance(tasks, dict):
             tasks = {file.stem: {"numbers": {"ours": result}}}
         shown = []
         for name, task in tasks.items():
-            shown.append(_task(name, task, folder.path, left))
+            shown.append(_task(name, task, at, left))
             left -= len(shown[-1]["pictures"])
         about = [str(result[key]) for key in ("weights", "data") if key in result]
         found.append(
             {
-                "title": file.stem,
+                "title": file.stem if at == folder.path else f"best: {file.stem}",
                 "about": " on ".join(about),
                 "notes": _texts(result.get("notes")),
                 "tasks": shown,
             }
         )
     return found
+
+
+def _evaluated(run):
+    return sorted((run / "eval").glob("*.json"))
 
 
 def _task(name, task, run, most_pictures):
@@ -269,9 +289,17 @@ def _task(name, task, run, most_pictures):
         ],
         "published": [_figure(f) for f in task.get("published") or []],
         "notes": _texts(task.get("notes")),
-        "about": ", ".join(f"{k} {v}" for k, v in options.items()),
+        "about": "; ".join(
+            f"{k} {_option(v)}" for k, v in options.items() if v is not None
+        ),
         "pictures": _pictures(task.get("files") or [], run, most_pictures),
     }
+
+
+def _option(value):
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
 
 
 def _pictures(files, run, most):
