@@ -59,7 +59,8 @@ def attend(
     if kind == "features" and keep_mass is not None:
         raise UserError(f"keep_mass: got {keep_mass}, allowed: with attention only")
     photos, films = find_inputs(paths, film)
-    given = {name: v for name, v in film_options.items() if v not in (None, False)}
+    # Not by equality: 0 is False, but a head too, and no rate of frames.
+    given = {k: v for k, v in film_options.items() if not (v is None or v is False)}
     _check_films(films, given, kind)
     for line in _passed_over(paths, film):
         say(line)

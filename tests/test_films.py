@@ -166,6 +166,8 @@ def test_stems_of_photos_and_films_stay_apart(tmp_path):
         (["p.png"], {"film": True}, "film: got .*p.png, allowed: with folders of fr"),
         (["a.mp4"], {"kind": "features"}, "kind: got features, allowed for films"),
         (["a.mp4"], {"fps": -1.0}, "fps: got -1.0, allowed: above 0"),
+        (["a.mp4"], {"fps": 0.0}, "fps: got 0.0, allowed: above 0"),
+        (["p.png"], {"head": 0}, "head: allowed with films only"),
         (["a.mp4"], {"head": "x"}, "head: got 'x', allowed: mean, all, or a number"),
         (["a.mp4"], {}, "none of 1 files is a readable photo or film: .*a.mp4 "),
         (["only"], {}, "no photos in the folder .*only; a film is given by its own"),

@@ -145,10 +145,11 @@ def test_two_photos_without_labels():
     assert notes == []
 
 
-def test_one_photo_has_no_neighbours():
+def test_one_photo_makes_no_map():
     (config, _), backbone = settings("x"), create_backbone("vit_tiny", 8, 32, **SIZES)
-    found = Network(backbone, Album(photos(1), 8), config).map(("pca",), [])["map"]
-    assert found["near"] == [[]] and found["methods"] == {"PCA": [[0.0, 0.0]]}
+    notes = []
+    assert Network(backbone, Album(photos(1), 8), config).map(("pca",), notes) == {}
+    assert notes == ["no map and no neighbours: they take two photos"]
 
 
 def test_network_without_attention(tiny_application):
