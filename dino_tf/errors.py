@@ -16,6 +16,19 @@ class Diverged(RuntimeError):
     """The loss is no longer a finite number; the program exits with 3."""
 
 
+class Interrupted(RuntimeError):
+    """Training stopped because a signal asked for it, and is saved.
+
+    Args:
+        words: What was saved.
+        number: Number of the signal; the program exits with 128 and it.
+    """
+
+    def __init__(self, words, number):
+        super().__init__(words)
+        self.number = number
+
+
 class WorkerLost(RuntimeError):
     """Another worker of the training is gone; the program exits with 1."""
 

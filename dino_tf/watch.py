@@ -29,8 +29,10 @@ class Health(keras.callbacks.Callback):
         records: Records of the epochs that were done before, where a training goes on.
         say: Function that shows a line and, when the verdict becomes bad, advice to the
             person; None shows nothing.
+        norm: L2 norm of the weights where the first epoch began; None: as they are.
 
     Attributes:
+        norm: The same where the running epoch began.
         verdict: One of `dino_tf.health.VERDICTS`, of the last epoch.
         advice: List of sentences on what to try; empty when all is well.
         records: One dictionary of numbers for each epoch.
@@ -48,6 +50,7 @@ class Health(keras.callbacks.Callback):
         settings=None,
         records=(),
         say=print,
+        norm=None,
     ):
         super().__init__()
         if every < 1 or objects_every < 0:
@@ -61,13 +64,15 @@ class Health(keras.callbacks.Callback):
         self.settings, self.say = dict(settings or {}), say
         self.records, self._unsaid = list(records), []
         self.verdict, self.advice = judge(self.records, 2), []
+        self.norm = norm
 
     def on_train_begin(self, logs=None):
         if not hasattr(self.model, "signals"):
             kind = type(self.model).__name__
             raise UserError(f"Health watches training: got {kind}, allowed: DINO")
         self.out_dim = self.model.dino_loss.out_dim
-        self._norm = self._weight_norm()
+        if self.norm is None:
+            self.norm = self._weight_norm()
 
     def on_epoch_begin(self, epoch, logs=None):
         self._tell()
@@ -99,13 +104,13 @@ class Health(keras.callbacks.Callback):
         model = self.model
         # Read on every worker: their sums meet here.
         found = {name: float(v) for name, v in model.signals.result().items()}
-        before, self._norm = self._norm, self._weight_norm()
+        before, self.norm = self.norm, self._weight_norm()
         return {
             "uniform_loss": math.log(self.out_dim),
             **found,
             "center_norm": float(np.linalg.norm(model.dino_loss.center.numpy())),
-            "weight_norm": self._norm,
-            "weight_growth": self._norm / before,
+            "weight_norm": self.norm,
+            "weight_growth": self.norm / before,
         }
 
     def _weight_norm(self):
