@@ -31,6 +31,9 @@ HARMLESS = {
     }.items()
     for name in names.split()
 }
+# Files that have not got their names yet, here and in subfolders.
+UNFINISHED = ("part-*.keras", "dated-*.keras", "part-*.safetensors", "*.part")
+UNFINISHED += ("tmp*.unfinished",)
 # What lies in a folder before a run has begun.
 OWN_BEFORE = {LOCK, HOLDER}
 
@@ -64,8 +67,14 @@ class RunFolder:
 
     @property
     def finished(self):
-        """Whether the run came to its end."""
-        return self.summary.is_file()
+        """Whether the run came to its end, and its process left the folder."""
+        return self.summary.is_file() and not (self.path / HOLDER).exists()
+
+    def clear_unfinished(self):
+        """Removes files that a start was writing when it was ended from outside."""
+        for pattern in UNFINISHED:
+            for file in self.path.rglob(pattern):
+                file.unlink(missing_ok=True)
 
     def open_log(self):
         """Logger that appends to `train.log`; the caller closes its handlers."""

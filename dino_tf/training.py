@@ -34,6 +34,7 @@ from dino_tf.run_lock import only_writer
 from dino_tf.run_measures import RunMeasures
 from dino_tf.run_pictures import RunPictures
 from dino_tf.run_watch import RunWatch
+from dino_tf.stalls import TimedSource, stalls_end
 from dino_tf.stopping import StopRequest
 from dino_tf.watch import Health
 from dino_tf.workload import say_duration
@@ -114,6 +115,7 @@ def _open_folder(prepared, workers, say):
         return
     folder, resumed = choose_folder(prepared.config, say)
     with only_writer(folder.path, say):
+        folder.clear_unfinished()
         text = recipe.to_yaml(prepared.config, prepared.reasons)
         write_text(folder.config, text)
         logger = folder.open_log()
@@ -139,7 +141,8 @@ class Job:
     def __init__(self, prepared, folder, logger, say, workers, strategy):
         self.workers, self.strategy = workers, strategy
         self.config, self.initial = prepared.config, prepared.initial
-        self.source, self.test_source = prepared.source, prepared.test_source
+        self.source = TimedSource(prepared.source)
+        self.test_source = prepared.test_source
         self.hardware = prepared.hardware
         self.folder, self.logger, self.say = folder, logger, say
         batch_size = self.config.pipeline.batch_size
@@ -227,8 +230,9 @@ class Job:
         callbacks = self._callbacks(place)
         alone = self.workers.cluster is None
         listening = self.stop.listening(self.say) if alone else contextlib.nullcontext()
+        patience = self.config.pipeline.stall_seconds
         try:
-            with listening:
+            with listening, stalls_end(self.source, patience, self.logger.error):
                 if place.step:
                     # The rest of an epoch is an epoch of fewer steps to Keras.
                     self._fit_epochs(model, place, place.epoch + 1, callbacks)

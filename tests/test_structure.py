@@ -34,8 +34,9 @@ RANKS = (
         "confusion patch_classes softmax_regression positions filters",
     },
     {
-        "": "photo_cache photos view_worker view_processes reading pipeline views loss "
-        "optimizers updates signals workload shard_parts shard_photos shard_writer",
+        "": "stalls photo_cache photos view_worker view_processes reading pipeline "
+        "views loss optimizers updates signals workload shard_parts shard_photos "
+        "shard_writer",
     },
     {"": "dino"},
     {
