@@ -12,7 +12,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from dino_tf.checksums import sha256_of
-from dino_tf.errors import UserError, first_line
+from dino_tf.errors import UserError, first_line, naming
 from dino_tf.run_folder import sync_folder, write_text
 
 # Names of safetensors for the types that variables have.
@@ -106,7 +106,8 @@ class Checkpoints:
         part = weights.with_name(f"part-{weights.name}")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            checksum = write_tensors(values, part)
+            with naming(weights):
+                checksum = write_tensors(values, part)
             # A place that is reached again: without its record it does not count.
             record.unlink(missing_ok=True)
             part.replace(weights)

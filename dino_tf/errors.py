@@ -1,5 +1,7 @@
 """Errors that end the program with a code of their own, told in one line."""
 
+import contextlib
+
 
 class UserError(ValueError):
     """A mistake in arguments or data, told in one line; the program exits with 2.
@@ -31,6 +33,17 @@ class Interrupted(RuntimeError):
 
 class WorkerLost(RuntimeError):
     """Another worker of the training is gone; the program exits with 1."""
+
+
+@contextlib.contextmanager
+def naming(path):
+    """Gives the `OSError` of what is done with an open file the file's name."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        raise
 
 
 def first_line(error):

@@ -6,6 +6,7 @@ import re
 import shutil
 import zipfile
 
+from dino_tf.errors import naming
 from dino_tf.run_folder import sync_folder
 
 DATE = "1980-01-01@00:00:00"  # in the form that Keras has
@@ -28,8 +29,13 @@ def save_keras(network, path):
     # Keras insists on the ending, so the unfinished files differ in front.
     dated, part = (path.with_name(f"{n}-{path.name}") for n in ("dated", "part"))
     try:
-        network.save(dated)
-        with zipfile.ZipFile(dated) as old, zipfile.ZipFile(part, "w") as new:
+        with naming(path):
+            network.save(dated)
+        with (
+            naming(path),
+            zipfile.ZipFile(dated) as old,
+            zipfile.ZipFile(part, "w") as new,
+        ):
             for name in old.namelist():
                 _copy(old, new, name)
         part.replace(path)

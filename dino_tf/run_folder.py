@@ -7,7 +7,7 @@ import os
 import pathlib
 
 from dino_tf.config import Config
-from dino_tf.errors import UserError
+from dino_tf.errors import UserError, naming
 from dino_tf.run_lock import HOLDER, LOCK
 from dino_tf.workload import say_duration
 
@@ -88,7 +88,7 @@ class RunFolder:
 
     def add_metrics(self, record):
         """Appends one line of JSON to `metrics.jsonl`."""
-        with self.metrics.open("a", encoding="utf-8") as file:
+        with naming(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
     def read_metrics(self):
@@ -114,7 +114,8 @@ class _LogFile(logging.FileHandler):
     """Raises what goes wrong, such as a full disk, instead of printing it."""
 
     def handleError(self, record):  # noqa: N802  (the name is logging's)
-        raise  # noqa: PLE0704  (called while the error is handled)
+        with naming(self.baseFilename):
+            raise  # noqa: PLE0704  (called while the error is handled)
 
 
 def write_text(path, text):
@@ -125,7 +126,7 @@ def write_text(path, text):
     path = pathlib.Path(path)
     part = path.with_name(path.name + ".part")
     try:
-        with open(part, "w", encoding="utf-8") as file:
+        with naming(path), open(part, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

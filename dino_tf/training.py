@@ -18,7 +18,7 @@ from dino_tf.assemble import (
     untrained_backbone,
 )
 from dino_tf.best import Best
-from dino_tf.boards import import_wandb
+from dino_tf.boards import import_wandb, tell_full_disk
 from dino_tf.checkpoint import Checkpoints, Place, all_state
 from dino_tf.config import Config
 from dino_tf.distribute import make_strategy, starting_sooner
@@ -244,13 +244,17 @@ class Job:
             raise
         except Interrupted:
             raise
-        except Exception:
+        except Exception as error:
             # What the pipeline refuses arrives as an error of TensorFlow's.
             self.tell_bad_images()
+            if self.folder:
+                tell_full_disk(error, self.folder.tensorboard)
             raise
 
     def _fit_epochs(self, model, place, epochs, callbacks):
-        if place.epoch < epochs:
+        if place.epoch >= epochs:
+            return
+        try:
             model.fit(
                 self._batches(place.epoch * self.steps + place.step),
                 epochs=epochs,
@@ -260,6 +264,10 @@ class Job:
                 callbacks=callbacks,
                 verbose="auto" if self.workers.is_chief else 0,
             )
+        except BaseException:
+            # The progress line is not at its end.
+            self.say("")
+            raise
 
     def _callbacks(self, place):
         """What happens beside the steps; what the chief does alone sums nothing up."""
