@@ -47,17 +47,17 @@ class Place:
     beside: dict = dataclasses.field(default_factory=dict)
 
     def __str__(self):
-        steps = f" and {self.step} steps" if self.step else ""
-        return f"epoch {self.epoch}{steps}"
+        steps = "1 step" if self.step == 1 else f"{self.step} steps"
+        return f"epoch {self.epoch}" + (f" and {steps}" if self.step else "")
 
 
 class Checkpoints:
     """Checkpoints `epoch-0003-step-000000.safetensors` with a `.json` in one folder.
 
-    The large file holds student, teacher, center, optimizer, random layers and what
-    metrics have gathered, as safetensors with nothing else in it, so that equal
-    trainings give equal bytes. The JSON file, written last, holds the place and the
-    checksum of the other.
+    The large file holds student, teacher, center, optimizer, random layers and, within
+    epochs, what metrics have gathered, as safetensors with nothing else in it, so that
+    equal trainings give equal bytes. The JSON file, written last, holds the place and
+    the checksum of the other.
 
     Args:
         folder: Where they lie; made when the first is saved.
@@ -80,7 +80,7 @@ class Checkpoints:
                 whole.
         """
         self.wait()
-        values = {name: v.numpy() for name, v in state_of(model).items()}
+        values = {name: v.numpy() for name, v in state_of(model, place).items()}
         self._writer = threading.Thread(target=self._write, args=(values, place))
         self._writer.start()
 
@@ -164,7 +164,7 @@ class Checkpoints:
             except DAMAGED as error:
                 self.say(f"{weights} is damaged ({first_line(error)}): passed over")
                 continue
-            put_state(model, values, weights)
+            put_state(state_of(model, place), values, weights)
             return whole
         if places:
             raise UserError(
@@ -228,8 +228,11 @@ def write_tensors(arrays, path):
     return checksum.hexdigest()
 
 
-def state_of(model):
+def state_of(model, place):
     """{name: variable} of all that a step of a compiled `DINO` reads and changes.
+
+    What metrics have gathered is among it within epochs only, after which they begin
+    anew; on several machines all would have to take part in reading it.
 
     A name is the variable's number and, for people, its path without the numbers that
     Keras gives to the layers of one process.
@@ -240,8 +243,10 @@ def state_of(model):
         model.optimizer.name: "optimizer",
         model.name: "dino",
     }
-    named = {}
-    for number, variable in enumerate([*all_state(model), *gathered_by(model)]):
+    variables, named = all_state(model), {}
+    if place.step:
+        variables += gathered_by(model)
+    for number, variable in enumerate(variables):
         path = variable.path
         for name in sorted(roles, key=len, reverse=True):
             path = path.replace(name, roles[name])
@@ -250,13 +255,13 @@ def state_of(model):
     return named
 
 
-def put_state(model, values, file):
+def put_state(named, values, file):
     """Gives the variables of `state_of` the values of a file.
 
     Raises:
         UserError: They are of another network or optimizer; nothing is changed then.
     """
-    variables = list(state_of(model).values())
+    variables = list(named.values())
     arrays = [values[name] for name in sorted(values)]
     shapes = [tuple(variable.shape) for variable in variables]
     if shapes != [array.shape for array in arrays]:

@@ -104,7 +104,7 @@ def test_place_and_what_is_beside_it_come_back(tmp_path):
 def test_center_teacher_seeds_and_gathered_numbers_come_back(tmp_path):
     model = tiny_model()
     train(model, [0])
-    saved(tmp_path, model, Place(1))
+    saved(tmp_path, model, Place(0, 1))
     other = tiny_model(seed=3)
     Checkpoints(tmp_path).restore(other)
     center = model.dino_loss.center.numpy()
@@ -144,7 +144,7 @@ def test_equal_models_give_equal_bytes_that_safetensors_reads(tmp_path):
         bytes_of = [(tmp_path / folder / name).read_bytes() for folder in ("a", "b")]
         assert bytes_of[0] == bytes_of[1]
     arrays = load_file(tmp_path / "a" / "epoch-0001-step-000000.safetensors")
-    assert len(arrays) == len(state_of(model))
+    assert len(arrays) == len(state_of(model, Place(1)))
     assert "00000/dino/backbone/cls_token" in arrays
 
 
