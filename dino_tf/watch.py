@@ -53,8 +53,10 @@ class Health(keras.callbacks.Callback):
             person; None shows nothing.
         size: Side in pixels of the squares cut out of a `Source`; None takes that of
             the network's own images, at most 224 as evaluation does.
+        norm: L2 norm of the weights where the first epoch began; None: as they are.
 
     Attributes:
+        norm: The same where the running epoch began.
         verdict: One of `dino_tf.health.VERDICTS`, of the last epoch.
         advice: List of sentences on what to try; empty when all is well.
         records: One dictionary of numbers for each epoch.
@@ -73,6 +75,7 @@ class Health(keras.callbacks.Callback):
         records=(),
         say=print,
         size=None,
+        norm=None,
     ):
         super().__init__()
         if every < 1 or objects_every < 0:
@@ -88,6 +91,7 @@ class Health(keras.callbacks.Callback):
         self.settings, self.say, self.size = settings, say, size
         self.records, self._unsaid = list(records), []
         self.verdict, self.advice = judge(self.records, 2), []
+        self.norm, self._given = norm, norm
 
     def on_train_begin(self, logs=None):
         if not hasattr(self.model, "signals"):
@@ -97,7 +101,7 @@ class Health(keras.callbacks.Callback):
             size = self.size or _own_size(self.model.teacher_backbone)
             self.photos = WatchedPhotos(self.photos, PHOTOS, size)
         self.out_dim = self.model.dino_loss.out_dim
-        self._norm = self._weight_norm()
+        self.norm, self._given = self._given or self._weight_norm(), None
 
     def on_epoch_begin(self, epoch, logs=None):
         self._tell()
@@ -136,13 +140,13 @@ class Health(keras.callbacks.Callback):
         model = self.model
         # Read on every worker: their sums meet here.
         found = {name: float(v) for name, v in model.signals.result().items()}
-        before, self._norm = self._norm, self._weight_norm()
+        before, self.norm = self.norm, self._weight_norm()
         return {
             "uniform_loss": math.log(self.out_dim),
             **found,
             "center_norm": float(np.linalg.norm(model.dino_loss.center.numpy())),
-            "weight_norm": self._norm,
-            "weight_growth": self._norm / before,
+            "weight_norm": self.norm,
+            "weight_growth": self.norm / before,
         }
 
     def _weight_norm(self):

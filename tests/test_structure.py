@@ -15,9 +15,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # only from lower ranks, or from files named before it in its own line.
 RANKS = (
     {
-        "": "errors health checksums pillow_errors progress tasks kinds download "
-        "schedules cluster guard workers rendezvous multi_worker distribute settings "
-        "config"
+        "": "errors stopping health checksums pillow_errors progress tasks kinds "
+        "download schedules cluster guard workers rendezvous multi_worker distribute "
+        "settings config"
     },
     {
         "": "checks placement presets recipe_reading recipe_watching recipe",
@@ -34,8 +34,9 @@ RANKS = (
         "confusion patch_classes softmax_regression positions filters",
     },
     {
-        "": "photo_cache photos view_worker view_processes reading pipeline views loss "
-        "optimizers updates signals workload shard_parts shard_photos shard_writer",
+        "": "stalls photo_cache photos view_worker view_processes reading pipeline "
+        "views loss optimizers updates signals workload shard_parts shard_photos "
+        "shard_writer",
     },
     {"": "dino"},
     {
@@ -53,7 +54,10 @@ RANKS = (
         "segment_linear segment watched "
         "layer_rates finetune_options finetune_step finetune_photos finetune",
     },
-    {"": "run_folder checkpoint callbacks watch best boards assemble initial prepare"},
+    {
+        "": "run_lock run_folder keras_file checkpoint saving callbacks watch best "
+        "boards assemble initial prepare"
+    },
     {"report": "__init__ jpeg curves explorer run_files network page write"},
     {
         "": "films attend evaluation embed_rows embed_formats embedding model_card "

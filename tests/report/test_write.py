@@ -12,7 +12,7 @@ import pytest
 
 from dino_tf import cli, recipe
 from dino_tf.assemble import build_model
-from dino_tf.checkpoint import Checkpoints
+from dino_tf.checkpoint import Checkpoints, Place
 from dino_tf.config import Config
 from dino_tf.datasets.arrays import ArraySource
 from dino_tf.errors import UserError
@@ -95,7 +95,9 @@ def test_report_command(finished, capsys):
 def test_running_run_is_read_from_its_checkpoint(tmp_path):
     folder, config = make_run(tmp_path / "run")
     model = build_model(config, steps=3)
-    Checkpoints(folder.checkpoints).save(model, 1)
+    checkpoints = Checkpoints(folder.checkpoints)
+    checkpoints.save(model, Place(1))
+    checkpoints.wait()
     said = []
     data = data_of(write_report(folder.path, said.append))
     assert "Not finished: 1 of 2 epochs" in data["state"]
