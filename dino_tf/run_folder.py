@@ -81,7 +81,7 @@ class RunFolder:
         logger = logging.getLogger(f"dino_tf.{self.path.resolve()}")
         logger.setLevel(logging.INFO)
         logger.propagate = False
-        handler = _LogFile(self.log_file, encoding="utf-8")
+        handler = _LogFile(self.log_file, encoding="utf-8", errors="backslashreplace")
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         logger.addHandler(handler)
         return logger
