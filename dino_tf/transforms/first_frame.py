@@ -1,0 +1,49 @@
+"""Photos that Pillow decodes: GIF, BMP and animated WebP files.
+
+TensorFlow decodes all frames of a GIF file at once, takes places in the palette of a
+BMP file for greys, and is ended by the second frame of a WebP file.
+"""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from ..errors import first_line
+from ..photo_headers import MOST_PIXELS, Refused
+from ..pillow_errors import UNREADABLE
+
+
+def is_for_pillow(header):
+    """Whether `first_frame` is for a file with this `photo_headers.Header`."""
+    return header.kind in ("GIF", "BMP") or header.animated
+
+
+def first_frame(data, kind):
+    """Decode the first frame; transparency is dropped, not blended.
+
+    Args:
+        data: Content of a file, bytes.
+        kind: "GIF", "BMP" or "WEBP".
+
+    Returns:
+        uint8 array (H, W, 3).
+
+    Raises:
+        OSError: It is no whole photo of this kind.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=[kind]) as image:
+            # A frame of a GIF file may be larger than the header says.
+            if image.width * image.height > MOST_PIXELS:
+                raise Refused(
+                    f"{image.width} x {image.height} pixels; allowed: "
+                    f"{MOST_PIXELS:,} in all"
+                )
+            return np.array(image.convert("RGB"))
+    except Image.UnidentifiedImageError as error:
+        raise OSError(f"damaged {kind} file") from error
+    except UNREADABLE as error:
+        if isinstance(error, Refused):
+            raise
+        raise OSError(f"damaged {kind} file: {first_line(error)}") from error
