@@ -40,7 +40,7 @@ def first_frame(data, kind):
                     f"{image.width} x {image.height} pixels; allowed: "
                     f"{MOST_PIXELS:,} in all"
                 )
-            return np.array(image.convert("RGB"))
+            return np.array(image if image.mode == "RGB" else image.convert("RGB"))
     except Image.UnidentifiedImageError as error:
         raise OSError(f"damaged {kind} file") from error
     except UNREADABLE as error:

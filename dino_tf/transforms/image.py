@@ -35,7 +35,7 @@ def decode(data):
     try:
         return _decode(data, 3)
     except tf.errors.InvalidArgumentError:
-        # The BMP decoder refuses to change the number of channels.
+        # The decoders of BMP and WebP refuse to drop alpha.
         return _to_rgb(_decode(data, 0))
 
 
@@ -64,7 +64,9 @@ def try_decode(read):
             return first_frame(data, header.kind), None
         # Eager operations, also in a thread of tf.data; decoding has no GPU kernel.
         with tf.device("CPU:0"):
-            return _decode(data, 3, header.scale).numpy(), None
+            if header.scale > 1:
+                return _decode(data, 3, header.scale).numpy(), None
+            return decode(data).numpy(), None
     except tf.errors.InvalidArgumentError:
         # TensorFlow's words name its own functions, whatever is wrong.
         return None, f"truncated or damaged {header.kind} file"
