@@ -1,5 +1,6 @@
 """Pictures of what any network makes of any photos and films, with any weights."""
 
+import os
 import pathlib
 from functools import partial
 
@@ -223,7 +224,7 @@ def _with_stems(paths, taken):
     named = []
     for path in paths:
         # A folder may be called by what is no name, such as "..".
-        first = path.stem if path.is_file() else path.resolve().name
+        first = path.resolve().name if path.is_dir() else path.stem
         first = "".join(c if c.isprintable() else "_" for c in first)
         stem, number = first, 2
         while stem in taken:
@@ -237,10 +238,12 @@ def _spare_originals(photos, out):
     """Refuses a file, and a folder where a picture would take a photo's place."""
     if out.exists() and not out.is_dir():
         raise UserError(f"--out: {out} is a file, allowed: a folder")
-    originals = {path.resolve() for path, _ in photos}
-    folders = {path.parent for path in originals}
+    # `Path.resolve` raises for a link to itself.
+    originals = {os.path.realpath(path) for path, _ in photos}
+    folders = {os.path.dirname(path) for path in originals}
     for _, stem in photos:
-        picture, folder = (out / f"{stem}.png").resolve(), (out / stem).resolve()
+        picture = os.path.realpath(out / f"{stem}.png")
+        folder = os.path.realpath(out / stem)
         if picture in originals or folder in folders:
             raise UserError(
                 f"--out {out} holds photos that the pictures of {stem!r} would "

@@ -300,6 +300,8 @@ def _data_check(parsed):
     print(f"{len(bad)} unreadable ({len(bad) / len(source):.1%})")
     for name in bad[:20]:
         print(f"  {name} ({reasons.names[name]})")
+    if len(bad) > 20:
+        print(f"  and {len(bad) - 20} more")
     damage = source.damage()
     if damage:
         raise UserError("; ".join(damage[:5]))

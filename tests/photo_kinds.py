@@ -172,7 +172,10 @@ def kinds():
         "plain.jp2": (b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(99), "JPEG 2000"),
         "film.jpg": (b"\0\0\0\x18ftypisom\0\0\2\0isomiso2" + bytes(99), "a film"),
         "layers.png": (b"8BPS\0\1" + bytes(99), "Photoshop"),
-        "marker flood.jpg": (b"\xff\xd8" + b"\xff\xe1\0\2" * 20000, "a JPEG file witho"),
+        "marker flood.jpg": (
+            b"\xff\xd8" + b"\xff\xe1\0\2" * 20000,
+            "a JPEG file witho",
+        ),
     } | ({"ycck.jpg": (as_ycck(ycck, adobe), None)})
 
 

@@ -16,8 +16,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 RANKS = (
     {
         "": "errors health checksums pillow_errors photo_headers photo_files "
-        "progress tasks kinds download schedules cluster guard workers rendezvous multi_worker distribute settings "
-        "config"
+        "progress tasks kinds download schedules cluster guard workers "
+        "rendezvous multi_worker distribute settings config"
     },
     {
         "": "checks placement presets recipe_reading recipe_watching recipe",

@@ -241,8 +241,7 @@ def _require_readable(files: Sequence[Path], where: str, looked_for) -> None:
 
 
 def _split_folder(root: Path, split: str) -> Path | None:
-    folders = {e.name for e in os.scandir(root) if e.is_dir()}
-    visible = {name for name in folders if not name.startswith(".")}
+    visible = _subfolders(root)
     tests = [name for name in TEST_FOLDERS if name in visible]
     has_splits = "train" in visible and (tests or visible == {"train"})
     if split == "train":
@@ -263,8 +262,7 @@ def _no_split(split: str, source: str, allowed: str) -> None:
 
 
 def _subfolders(folder: Path) -> set[str]:
-    entries = os.scandir(folder)
-    return {e.name for e in entries if e.is_dir() and not e.name.startswith(".")}
+    return {entry.name for entry in _entries(folder) if _is_folder(entry)}
 
 
 def _sibling_classes(root: Path, folder: Path) -> set[str]:

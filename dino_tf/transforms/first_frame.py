@@ -36,11 +36,10 @@ def first_frame(data, kind):
         with Image.open(io.BytesIO(data), formats=[kind]) as image:
             # A frame of a GIF file may be larger than the header says.
             if image.width * image.height > MOST_PIXELS:
-                raise Refused(
-                    f"{image.width} x {image.height} pixels; allowed: "
-                    f"{MOST_PIXELS:,} in all"
-                )
+                raise Refused(f"too many pixels; allowed: {MOST_PIXELS:,} in all")
             return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+    except Image.DecompressionBombError as error:
+        raise Refused(f"too many pixels; allowed: {MOST_PIXELS:,} in all") from error
     except Image.UnidentifiedImageError as error:
         raise OSError(f"damaged {kind} file") from error
     except UNREADABLE as error:
