@@ -10,6 +10,9 @@ import struct
 # Of one photo; the number above which Pillow warns of a decompression bomb, 268 MB of
 # decoded RGB.
 MOST_PIXELS = 2**30 // 4 // 3
+# Longer side to shorter. Where the shorter one is made as long as a network wants it,
+# a line of one pixel by ten thousand would be gigabytes.
+MOST_STRETCH = 20
 SCALES = (1, 2, 4, 8)  # denominators of libjpeg's inverse DCT
 READ = "JPEG, PNG, GIF, BMP, WebP"
 
@@ -85,19 +88,39 @@ def photo_header(data):
         data: Content of a file, bytes.
 
     Raises:
-        Refused: It is empty or of another format, its header is damaged, it has more
-            than `MOST_PIXELS` and cannot be decoded at a reduced scale, or it claims
-            more pixels than its bytes can hold.
+        Refused: It is empty or of another format, its header is damaged, its size is
+            not that of a photo (see `require_size`) and it cannot be decoded at a
+            reduced scale, or it claims more pixels than its bytes can hold.
     """
     try:
         header = _header(data)
     except struct.error as error:
         raise Refused("truncated header") from error
-    if header.height < 1 or header.width < 1:
-        raise Refused(f"{header.width} x {header.height} pixels; allowed: 1 or more")
-    if header.kind != "JPEG" and header.height * header.width > MOST_PIXELS:
-        raise _too_large(header.height, header.width)
+    scale = header.scale
+    require_size(-(-header.height // scale), -(-header.width // scale))
     return header
+
+
+def require_size(height, width):
+    """Refuses a photo that is no surface, too large or too thin.
+
+    Args:
+        height: In pixels, as it is decoded.
+        width: In pixels.
+
+    Raises:
+        Refused: A side is below 1, there are more than `MOST_PIXELS`, or a side is more
+            than `MOST_STRETCH` times the other.
+    """
+    if height < 1 or width < 1:
+        allowed = "1 or more"
+    elif height * width > MOST_PIXELS:
+        allowed = f"{MOST_PIXELS:,} in all"
+    elif max(height, width) > MOST_STRETCH * min(height, width):
+        allowed = f"a side of at most {MOST_STRETCH} times the other"
+    else:
+        return
+    raise Refused(f"{width} x {height} pixels; allowed: {allowed}")
 
 
 def _header(data):
@@ -168,13 +191,9 @@ def _jpeg(data):
         return Header("JPEG", height, width, channels)
     # All other files are decoded as a whole first, whatever the scale.
     if marker not in (0xC0, 0xC1) or _channels_of_scan(data, place) != channels:
-        raise _too_large(height, width)
+        return Header("JPEG", height, width, channels)
     fit = (s for s in SCALES if -(-height // s) * -(-width // s) <= MOST_PIXELS)
     return Header("JPEG", height, width, channels, next(fit))
-
-
-def _too_large(height, width):
-    return Refused(f"{width} x {height} pixels; allowed: {MOST_PIXELS:,} in all")
 
 
 def _frame(data):

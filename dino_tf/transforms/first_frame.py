@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import first_line
-from ..photo_headers import MOST_PIXELS, Refused
+from ..photo_headers import MOST_PIXELS, Refused, require_size
 from ..pillow_errors import UNREADABLE
 
 
@@ -35,8 +35,7 @@ def first_frame(data, kind):
     try:
         with Image.open(io.BytesIO(data), formats=[kind]) as image:
             # A frame of a GIF file may be larger than the header says.
-            if image.width * image.height > MOST_PIXELS:
-                raise Refused(f"too many pixels; allowed: {MOST_PIXELS:,} in all")
+            require_size(image.height, image.width)
             return np.array(image if image.mode == "RGB" else image.convert("RGB"))
     except Image.DecompressionBombError as error:
         raise Refused(f"too many pixels; allowed: {MOST_PIXELS:,} in all") from error
