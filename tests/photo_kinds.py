@@ -4,6 +4,7 @@
 photo's top left, or the beginning of the reason why it is refused.
 """
 
+import errno
 import io
 import os
 import socket
@@ -242,7 +243,7 @@ def write_special(folder):
     (folder / os.fsdecode(b"bad\xfe\n.jpg")).write_bytes(b"")
     return {
         "to nothing.jpg": "[Errno 2]",
-        "to itself.jpg": "[Errno 40]",
+        "to itself.jpg": f"[Errno {errno.ELOOP}]",
         "to zeros.jpg": "a device",
         "fifo.jpg": "a FIFO",
         "socket.jpg": "a socket",
