@@ -16,6 +16,8 @@ _FLAGS = {
     4: _AS_STORED | cv2.IMREAD_REDUCED_GRAYSCALE_4,
     8: _AS_STORED | cv2.IMREAD_REDUCED_GRAYSCALE_8,
 }
+# To be raised when a file gives other pixels than before, for caches on disk.
+DECODING_VERSION = 2
 _END = b"\xff\xd9"
 
 
