@@ -1,12 +1,15 @@
 """Pictures of what any network makes of any photos and films, with any weights."""
 
+import os
 import pathlib
+from functools import partial
 
 from dino_tf.datasets.folder import EXTENSIONS, find_images
 from dino_tf.errors import UserError
 from dino_tf.films import FilmOptions, open_film, write_film
 from dino_tf.initial import pixel_statistics
 from dino_tf.models.loading import load_backbone
+from dino_tf.photo_files import printable, read_photo_file
 from dino_tf.transforms.image import try_decode
 from dino_tf.visualize.attention import write_attention
 from dino_tf.visualize.features import write_features
@@ -84,7 +87,7 @@ def _draw_all(work, kinds, say):
         try:
             file, about = draw(path, stem)
         except Unreadable as error:
-            bad.append(f"{path} ({error})")
+            bad.append(f"{printable(path)} ({error})")
             continue
         written.append(file)
         say(f"{number}/{len(work)} {file}{about}")
@@ -101,7 +104,7 @@ def _photo_drawer(backbone, kind, out, options):
     mass = KEEP_MASS if options.keep_mass is None else options.keep_mass
 
     def draw(path, stem):
-        image, reason = try_decode(path.read_bytes)
+        image, reason = try_decode(partial(read_photo_file, path))
         if image is None:
             raise Unreadable(reason)
         if kind == "features":
@@ -209,7 +212,7 @@ def _named_film(path):
 def _is_film(path):
     if _named_film(path) or path.suffix.lower() in EXTENSIONS:
         return _named_film(path)
-    if try_decode(path.read_bytes)[0] is not None:
+    if try_decode(partial(read_photo_file, path))[0] is not None:
         return False
     try:
         open_film(path)
@@ -226,7 +229,8 @@ def _with_stems(paths, taken):
     named = []
     for path in paths:
         # A folder may be called by what is no name, such as "..".
-        first = path.stem if path.is_file() else path.resolve().name
+        first = path.resolve().name if path.is_dir() else path.stem
+        first = "".join(c if c.isprintable() else "_" for c in first)
         stem, number = first, 2
         while stem.casefold() in taken:
             stem, number = f"{first}-{number}", number + 1
@@ -247,10 +251,12 @@ def _spare_originals(photos, out):
     """Refuses a file, and a folder where a picture would take a photo's place."""
     if out.exists() and not out.is_dir():
         raise UserError(f"--out: {out} is a file, allowed: a folder")
-    originals = {path.resolve() for path, _ in photos}
-    folders = {path.parent for path in originals}
+    # `Path.resolve` raises for a link to itself.
+    originals = {os.path.realpath(path) for path, _ in photos}
+    folders = {os.path.dirname(path) for path in originals}
     for _, stem in photos:
-        picture, folder = (out / f"{stem}.png").resolve(), (out / stem).resolve()
+        picture = os.path.realpath(out / f"{stem}.png")
+        folder = os.path.realpath(out / stem)
         if picture in originals or folder in folders:
             raise UserError(
                 f"--out {out} holds photos that the pictures of {stem!r} would "

@@ -300,19 +300,22 @@ def _data_get(parsed):
 
 def _data_check(parsed):
     from dino_tf.datasets import open_source
-    from dino_tf.pipeline import unreadable
+    from dino_tf.pipeline import BadImages, unreadable
 
     source = open_source(parsed.spec, parsed.split)
     if source is None:
         raise UserError(f"{parsed.spec}: got split {parsed.split!r}, allowed: train")
-    bad = unreadable(source)
+    reasons = BadImages()
+    bad = unreadable(source, reasons)
     print(f"{len(source)} photos in {parsed.spec}, split {parsed.split}")
     labels = Counter(k for i in range(len(source)) for k in source.labels(i))
     for k, name in enumerate(source.class_names):
         print(f"  {name:<20} {labels[k]}")
     print(f"{len(bad)} unreadable ({len(bad) / len(source):.1%})")
     for name in bad[:20]:
-        print(f"  {name}")
+        print(f"  {name} ({reasons.names[name]})")
+    if len(bad) > 20:
+        print(f"  and {len(bad) - 20} more")
     damage = source.damage()
     if damage:
         raise UserError("; ".join(damage[:5]))
