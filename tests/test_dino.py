@@ -297,6 +297,8 @@ def test_saved_model_goes_on_alike(tmp_path):
     loaded = keras.saving.load_model(tmp_path / "dino.keras")
     assert int(loaded.optimizer.iterations.numpy()) == STEPS
     batch = next(iter(views(seed=5)))
+    # Keras before 3.15 goes on with the mean of the epoch.
+    model.reset_metrics()
     assert model.train_on_batch(batch) == pytest.approx(loaded.train_on_batch(batch))
     for a, b in zip(state(model), state(loaded), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-7)
