@@ -28,7 +28,7 @@ RANKS = (
         "models": "__init__ pos_embed rope torch_tensors torch_objects torch_unpickler "
         "torch_legacy torch_file pieces block vit head xcit_block xcit resnet "
         "keras_sources keras_networks backbones classifier weights weight_files "
-        "dinov3_names recognise published loading",
+        "dinov3_names recognise published keras_files loading",
         "analysis": "__init__ boxes lost tokencut bilateral attention dino_seg "
         "feature_rank overlap saliency neighbours precision components embedding "
         "confusion patch_classes softmax_regression positions filters",
