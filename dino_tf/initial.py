@@ -6,6 +6,7 @@ taken, so that its training goes on; of everything else the backbone, for both n
 
 import dataclasses
 import json
+import math
 import pathlib
 
 import keras
@@ -118,8 +119,26 @@ def pixel_statistics(source):
     file = path / "model.safetensors" if path.is_dir() else path
     facts = safetensors_facts(file)
     if {"mean", "std"} <= set(facts):
-        return tuple(json.loads(facts["mean"])), tuple(json.loads(facts["std"]))
+        return tuple(_three_numbers(file, facts, name) for name in ("mean", "std"))
     return IMAGENET_MEAN, IMAGENET_STD
+
+
+def _three_numbers(file, facts, name):
+    try:
+        numbers = json.loads(facts[name])
+        red, green, blue = (float(number) for number in numbers)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise UserError(
+            f"{file}: its metadata has {name} {str(facts[name])[:80]!r}; allowed: "
+            "three numbers"
+        ) from error
+    if (
+        not all(map(math.isfinite, (red, green, blue)))
+        or name == "std"
+        and (min(red, green, blue) <= 0)
+    ):
+        raise UserError(f"{file}: its metadata has {name} {numbers}")
+    return red, green, blue
 
 
 def evaluation_size(source, backbone):

@@ -80,6 +80,26 @@ def check_weights_file(path):
         ) from error
 
 
+def count_weights(make):
+    """Numbers in the weights of a network, none of which takes memory.
+
+    Args:
+        make: Function that makes the network, which need not be built.
+    """
+    # Keras notes variables that wait for their values thread by thread, and would
+    # make them at the end of the next scope of this one.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(_count_in_scope, make).result()
+
+
+def _count_in_scope(make):
+    with keras.StatelessScope(initialize_variables=False):
+        network = make()
+        if not network.built:
+            network.build()
+        return sum(math.prod(weight.shape) for weight in network.weights)
+
+
 def _check_members(members):
     names = [member.filename for member in members]
     if sorted(names) != sorted(MEMBERS):
@@ -194,15 +214,6 @@ def _dictionaries(config):
 
 def _count_weights(config):
     """Numbers in the weights of a network, which are never made."""
-    # Keras notes variables that wait for their values thread by thread, and would
-    # make them at the end of the next scope of this one.
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(_count_in_scope, config).result()
-
-
-def _count_in_scope(config):
-    with keras.StatelessScope(initialize_variables=False):
-        network = keras.saving.deserialize_keras_object(config, safe_mode=True)
-        if not network.built:
-            network.build()
-        return sum(math.prod(weight.shape) for weight in network.weights)
+    return count_weights(
+        lambda: keras.saving.deserialize_keras_object(config, safe_mode=True)
+    )
