@@ -15,8 +15,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # only from lower ranks, or from files named before it in its own line.
 RANKS = (
     {
-        "": "errors spreadsheets health checksums pillow_errors progress tasks kinds download "
-        "schedules cluster guard workers rendezvous multi_worker distribute settings "
+        "": "errors spreadsheets health checksums pillow_errors progress tasks kinds "
+        "download schedules cluster guard workers rendezvous multi_worker distribute settings "
         "config"
     },
     {
@@ -54,7 +54,9 @@ RANKS = (
         "layer_rates finetune_options finetune_step finetune_photos finetune",
     },
     {"": "run_folder checkpoint callbacks watch best boards assemble initial prepare"},
-    {"report": "__init__ jpeg run_records curves explorer run_files network page write"},
+    {
+        "report": "__init__ jpeg run_records curves explorer run_files network page write"
+    },
     {
         "": "films attend evaluation embed_rows embed_formats embedding model_card "
         "formats export launch run_pictures run_measures run_watch training",
