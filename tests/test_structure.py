@@ -16,8 +16,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 RANKS = (
     {
         "": "errors spreadsheets health checksums pillow_errors progress tasks kinds "
-        "download schedules cluster guard workers rendezvous multi_worker distribute settings "
-        "config"
+        "download schedules cluster guard workers rendezvous multi_worker distribute "
+        "settings config"
     },
     {
         "": "checks placement presets recipe_reading recipe_watching recipe",
@@ -55,7 +55,8 @@ RANKS = (
     },
     {"": "run_folder checkpoint callbacks watch best boards assemble initial prepare"},
     {
-        "report": "__init__ jpeg run_records curves explorer run_files network page write"
+        "report": "__init__ jpeg run_records curves explorer run_files network page "
+        "write",
     },
     {
         "": "films attend evaluation embed_rows embed_formats embedding model_card "
