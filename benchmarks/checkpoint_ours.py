@@ -23,7 +23,7 @@ def beside(work):
 def main():
     """Answers requests: one saving, one loading, one backbone out of a file."""
     work = json.loads(sys.argv[1])
-    from dino_tf.checkpoint import Checkpoints
+    from dino_tf.checkpoint import Checkpoints, Place
     from dino_tf.models.loading import load_backbone
 
     folder = pathlib.Path(work["folder"])
@@ -36,8 +36,13 @@ def main():
     def size():
         return sum(path.stat().st_size for path in (folder / "ours").iterdir())
 
+    def whole_save():
+        # With the wait that a training spares.
+        checkpoints.save(model, Place(1))
+        checkpoints.wait()
+
     def save():
-        _, extra = beside(lambda: checkpoints.save(model, 1))
+        _, extra = beside(whole_save)
         return {"bytes": size(), "extra_mb": extra, "numbers": numbers}
 
     def load():

@@ -18,6 +18,7 @@ from dino_tf.pipeline import BadImages, make_dataset
 from dino_tf.recipe import Network
 from dino_tf.schedules import EpochLinear, WarmupCosine
 from dino_tf.settings import value_of
+from dino_tf.transforms.jpeg import DECODING_VERSION
 from dino_tf.transforms.multicrop import MultiCrop
 from dino_tf.views import views_outermost
 from dino_tf.workload import (
@@ -170,9 +171,8 @@ def new_cache(config, source):
     if options.cache == "memory":
         return MemoryCache(options.cache_gb)
     # The views say to what size photos are decoded.
-    key = digest(
-        [source.stamp(), options.decode_margin, dataclasses.asdict(config.views)]
-    )
+    views = dataclasses.asdict(config.views)
+    key = digest([DECODING_VERSION, source.stamp(), options.decode_margin, views])
     return DiskCache(options.cache_dir, key[:24], options.cache_gb)
 
 

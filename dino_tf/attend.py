@@ -1,12 +1,15 @@
 """Pictures of what any network makes of any photos and films, with any weights."""
 
+import os
 import pathlib
+from functools import partial
 
 from dino_tf.datasets.folder import EXTENSIONS, find_images
 from dino_tf.errors import UserError
-from dino_tf.films import FilmOptions, open_film, results, write_film
+from dino_tf.films import FilmOptions, open_film, write_film
 from dino_tf.initial import pixel_statistics
 from dino_tf.models.loading import load_backbone
+from dino_tf.photo_files import printable, read_photo_file
 from dino_tf.transforms.image import try_decode
 from dino_tf.visualize.attention import write_attention
 from dino_tf.visualize.features import write_features
@@ -31,6 +34,8 @@ def attend(
 ):
     """Writes the sheet and single pictures of each photo, and a film of each film.
 
+    What lies in `out` already stays: where a name is taken, "-2" is added, or "-3".
+
     Args:
         paths: Photos, folders of photos, and films.
         weights: What `load_backbone` accepts.
@@ -52,20 +57,20 @@ def attend(
 
     Raises:
         UserError: For missing paths, nothing readable, wrong numbers, a network
-            without attention, or a film's result that is there already.
+            without attention, or an `out` that holds the photos themselves.
     """
     if kind == "features" and keep_mass is not None:
         raise UserError(f"keep_mass: got {keep_mass}, allowed: with attention only")
     photos, films = find_inputs(paths, film)
-    given = {name: v for name, v in film_options.items() if v not in (None, False)}
+    # Not by equality: 0 is False, but a head too, and no rate of frames.
+    given = {k: v for k, v in film_options.items() if not (v is None or v is False)}
     _check_films(films, given, kind)
     for line in _passed_over(paths, film):
         say(line)
     options = FilmOptions(size, keep_mass=keep_mass, **given)
     out = pathlib.Path(out) if out else _default_out(weights)
     _spare_originals(photos, out)
-    for _, stem in films:
-        results(stem, out, options)
+    photos, films = _with_new_stems(photos, films, out)
     backbone = load_backbone(weights, num_heads, part)
     _check_kind(backbone, kind)
     options.mean, options.std = pixel_statistics(weights)
@@ -82,7 +87,7 @@ def _draw_all(work, kinds, say):
         try:
             file, about = draw(path, stem)
         except Unreadable as error:
-            bad.append(f"{path} ({error})")
+            bad.append(f"{printable(path)} ({error})")
             continue
         written.append(file)
         say(f"{number}/{len(work)} {file}{about}")
@@ -99,7 +104,7 @@ def _photo_drawer(backbone, kind, out, options):
     mass = KEEP_MASS if options.keep_mass is None else options.keep_mass
 
     def draw(path, stem):
-        image, reason = try_decode(path.read_bytes)
+        image, reason = try_decode(partial(read_photo_file, path))
         if image is None:
             raise Unreadable(reason)
         if kind == "features":
@@ -207,7 +212,7 @@ def _named_film(path):
 def _is_film(path):
     if _named_film(path) or path.suffix.lower() in EXTENSIONS:
         return _named_film(path)
-    if try_decode(path.read_bytes)[0] is not None:
+    if try_decode(partial(read_photo_file, path))[0] is not None:
         return False
     try:
         open_film(path)
@@ -217,27 +222,41 @@ def _is_film(path):
 
 
 def _with_stems(paths, taken):
-    """(path, stem) of each path; the stems are added to those that are `taken`."""
+    """(path, stem) of each path; the stems are added to those that are `taken`.
+
+    Some file systems ignore case, and so does `taken`: it holds casefolded stems.
+    """
     named = []
     for path in paths:
         # A folder may be called by what is no name, such as "..".
-        first = path.stem if path.is_file() else path.resolve().name
+        first = path.resolve().name if path.is_dir() else path.stem
+        first = "".join(c if c.isprintable() else "_" for c in first)
         stem, number = first, 2
-        while stem in taken:
+        while stem.casefold() in taken:
             stem, number = f"{first}-{number}", number + 1
-        taken.add(stem)
+        taken.add(stem.casefold())
         named.append((path, stem))
     return named
+
+
+def _with_new_stems(photos, films, out):
+    """The same (path, stem), with stems of which nothing lies in `out` yet."""
+    there = list(out.iterdir()) if out.is_dir() else []
+    taken = {(p.name if p.is_dir() else p.stem).casefold() for p in there}
+    groups = [[path for path, _ in group] for group in (photos, films)]
+    return [_with_stems(group, taken) for group in groups]
 
 
 def _spare_originals(photos, out):
     """Refuses a file, and a folder where a picture would take a photo's place."""
     if out.exists() and not out.is_dir():
         raise UserError(f"--out: {out} is a file, allowed: a folder")
-    originals = {path.resolve() for path, _ in photos}
-    folders = {path.parent for path in originals}
+    # `Path.resolve` raises for a link to itself.
+    originals = {os.path.realpath(path) for path, _ in photos}
+    folders = {os.path.dirname(path) for path in originals}
     for _, stem in photos:
-        picture, folder = (out / f"{stem}.png").resolve(), (out / stem).resolve()
+        picture = os.path.realpath(out / f"{stem}.png")
+        folder = os.path.realpath(out / stem)
         if picture in originals or folder in folders:
             raise UserError(
                 f"--out {out} holds photos that the pictures of {stem!r} would "

@@ -3,6 +3,7 @@
 import json
 import pathlib
 
+from dino_tf.keras_file import save_keras
 from dino_tf.run_folder import write_text
 
 # What networks are compared by, the first of them that a run measures; all are the
@@ -23,7 +24,9 @@ class Best:
 
     By k-NN where photos have labels, else by effective rank, of epochs whose verdict is
     "learning": features of a network that has hardly begun may spread wide and mean
-    nothing.
+    nothing. The choice is as rough as its measure: of 128 watched photos, half of them
+    classified rightly, the standard error is 4.4 points, and the largest of many epochs
+    is in part the luckiest.
 
     Args:
         folder: Where they lie; made when the first is kept.
@@ -56,11 +59,9 @@ class Best:
         if self.facts and not self._improves(name, value):
             return False
         self.folder.mkdir(parents=True, exist_ok=True)
-        # Keras insists on the ending. The network first: a stop between the two leaves
-        # a better one than the file tells of, never a worse.
-        part = self.folder / "part-backbone.keras"
-        backbone.save(part)
-        part.replace(self.file)
+        # The network first: a stop between the two leaves a better one than the file
+        # tells of, never a worse.
+        save_keras(backbone, self.file)
         self.facts = {"epoch": record["epoch"], "measure": name, "value": value}
         text = json.dumps(self.facts, indent=2) + "\n"
         write_text(self.folder / "best.json", text)

@@ -1,5 +1,7 @@
 """Numbers and pictures of a run for TensorBoard and Weights & Biases."""
 
+import errno
+import os
 import uuid
 
 import keras
@@ -115,3 +117,17 @@ def read(sheet):
 def tensorboard_callback(folder):
     """`keras.callbacks.TensorBoard` of the scalars of every epoch."""
     return keras.callbacks.TensorBoard(folder, write_graph=False)
+
+
+def tell_full_disk(error, folder):
+    """Raises the `OSError` that an error of TensorFlow's stands for, if it does.
+
+    Its writers tell of a full disk in a way of their own.
+
+    Args:
+        error: Any error.
+        folder: Where TensorBoard's files lie.
+    """
+    words = os.strerror(errno.ENOSPC)
+    if words in str(error) and not isinstance(error, OSError):
+        raise OSError(errno.ENOSPC, words, str(folder)) from error

@@ -70,25 +70,33 @@ class EpochRecord(keras.callbacks.Callback):
             among them join the logs, for callbacks that come later.
         say: Function that shows a line to the person.
         finish: Function of the record that is called last.
+        passed: Seconds that the first epoch took before, where it goes on.
     """
 
-    def __init__(self, folder, logger, epochs, measure, say=print, finish=None):
+    def __init__(
+        self, folder, logger, epochs, measure, say=print, finish=None, passed=0.0
+    ):
         super().__init__()
+        self.passed = passed
         self.folder, self.logger, self.epochs = folder, logger, epochs
         self.measure, self.say, self.finish = measure, say, finish
         self.durations = []
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.began = time.perf_counter()
+        self.began = time.perf_counter() - self.passed
+        self.passed = 0.0
+
+    def seconds(self):
+        """Seconds that the running epoch has taken so far."""
+        return time.perf_counter() - self.began
 
     def on_epoch_end(self, epoch, logs=None):
-        done = epoch + 1
-        seconds = time.perf_counter() - self.began
+        done, seconds = epoch + 1, self.seconds()
         record = {"epoch": done, **schedule_values(self.model), **(logs or {})}
         record |= {"seconds": round(seconds, 2), **self.measure(done, self.model)}
         self.folder.add_metrics(record)
         self.logger.info("epoch %d/%d: %s", done, self.epochs, record)
-        self.durations.append(time.perf_counter() - self.began)
+        self.durations.append(self.seconds())
         if logs is not None:
             numbers = {k: v for k, v in record.items() if isinstance(v, int | float)}
             logs.update(numbers)
@@ -119,25 +127,6 @@ def schedule_values(model):
         "teacher_momentum": float(value_at(model.teacher_momentum, last)),
         "teacher_temp": float(value_at(model.dino_loss.teacher_temp, last)),
     }
-
-
-class SaveEvery(keras.callbacks.Callback):
-    """Saves a checkpoint every `every` epochs and after the last.
-
-    Args:
-        checkpoints: `Checkpoints`.
-        every: Epochs between two, at least 1.
-        epochs: Epochs of the run.
-    """
-
-    def __init__(self, checkpoints, every, epochs):
-        super().__init__()
-        self.checkpoints, self.every, self.epochs = checkpoints, every, epochs
-
-    def on_epoch_end(self, epoch, logs=None):
-        done = epoch + 1
-        if done % self.every == 0 or done == self.epochs:
-            self.checkpoints.save(self.model, done)
 
 
 class EveryBatches(keras.callbacks.Callback):

@@ -37,7 +37,7 @@ RANGES = (
         "optimizer.warmup_epochs optimizer.weight_decay optimizer.weight_decay_end "
         "optimizer.clip_grad optimizer.freeze_last_layer_epochs run.seed "
         "run.attention_every run.attention_photos run.knn_every run.report_every "
-        "run.health_photos",
+        "run.health_photos run.save_minutes run.keep_every pipeline.stall_seconds",
     ),
     (
         "above 0",

@@ -15,7 +15,14 @@ import jsonargparse
 from dino_tf import checks, presets, settings
 from dino_tf.commands import ARGUMENTS, COMMANDS, EXAMPLES
 from dino_tf.config import Config
-from dino_tf.errors import Diverged, ExportError, UserError, WorkerLost, plain
+from dino_tf.errors import (
+    Diverged,
+    ExportError,
+    Interrupted,
+    UserError,
+    WorkerLost,
+    plain,
+)
 from dino_tf.kinds import KINDS
 from dino_tf.mistakes import explain
 from dino_tf.tasks import TASKS
@@ -34,9 +41,10 @@ def main(argv=None):
         argv: arguments without the program's name; None takes those of the process.
 
     Returns:
-        0 when done, 1 when an export differs from its source or another worker is
-        gone, 2 for a user's mistake, 3 when training diverged, 130 when interrupted.
-        Anything else that fails raises, which Python ends with 1.
+        0 when done, 1 when an export differs from its source, another worker is gone,
+        or a file cannot be read or written, 2 for a user's mistake, 3 when training
+        diverged, 130 after Ctrl-C, 143 after SIGTERM. Anything else that fails raises,
+        which Python ends with 1.
     """
     try:
         return _run(list(sys.argv[1:] if argv is None else argv))
@@ -46,8 +54,21 @@ def main(argv=None):
         return _complain(error, 1)
     except Diverged as error:
         return _complain(error, 3)
+    except Interrupted as error:
+        print(f"{error}; the same command goes on from there", file=sys.stderr)
+        return 128 + error.number
     except KeyboardInterrupt:
         return _complain("interrupted; a run goes on when started again", 130)
+    except OSError as error:
+        return _complain(_about_files(error), 1)
+
+
+def _about_files(error):
+    """What the system refused, such as a full disk, in words."""
+    if error.strerror is None:
+        return error
+    names = [str(n) for n in (error.filename, error.filename2) if n is not None]
+    return ": ".join([*names, error.strerror])
 
 
 def _complain(error, code):
@@ -286,19 +307,22 @@ def _data_get(parsed):
 
 def _data_check(parsed):
     from dino_tf.datasets import open_source
-    from dino_tf.pipeline import unreadable
+    from dino_tf.pipeline import BadImages, unreadable
 
     source = open_source(parsed.spec, parsed.split)
     if source is None:
         raise UserError(f"{parsed.spec}: got split {parsed.split!r}, allowed: train")
-    bad = unreadable(source)
+    reasons = BadImages()
+    bad = unreadable(source, reasons)
     print(f"{len(source)} photos in {plain(parsed.spec)}, split {parsed.split}")
     labels = Counter(k for i in range(len(source)) for k in source.labels(i))
     for k, name in enumerate(source.class_names):
         print(f"  {plain(name):<20} {labels[k]}")
     print(f"{len(bad)} unreadable ({len(bad) / len(source):.1%})")
     for name in bad[:20]:
-        print(f"  {plain(name)}")
+        print(plain(f"  {name} ({reasons.names[name]})"))
+    if len(bad) > 20:
+        print(f"  and {len(bad) - 20} more")
     damage = source.damage()
     if damage:
         raise UserError("; ".join(damage[:5]))

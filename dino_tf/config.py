@@ -49,6 +49,11 @@ class Pipeline:
     max_bad_share: float = setting(
         0.1, "stop when more than this share of the photos cannot be read"
     )
+    stall_seconds: float = setting(
+        300.0,
+        "stop when one photo takes longer to be read, as from a network share that no "
+        "longer answers; 0: wait for ever",
+    )
 
 
 @dataclass
@@ -226,7 +231,13 @@ class Run:
     )
     result_dir: str = setting("result", "folder that holds one folder per run")
     save_every: int = setting(1, "epochs between checkpoints")
+    save_minutes: float = setting(
+        10.0, "minutes between checkpoints within an epoch, 0: none there"
+    )
     keep_checkpoints: int = setting(2, "number of latest checkpoints kept")
+    keep_every: int = setting(
+        0, "epochs between checkpoints that are kept for good, 0: none are"
+    )
     attention_every: int | None = setting(
         None, "epochs between attention pictures, 0: only at the end"
     )
@@ -236,6 +247,11 @@ class Run:
     eval_size: int | None = setting(None, "side of the photos in the k-NN test")
     tensorboard: bool = setting(True, "write TensorBoard files")
     resume: bool = setting(True, "go on with an unfinished run; false: new name")
+    accept_changes: bool = setting(
+        False,
+        "go on although settings differ that change nothing of what is learned, such "
+        "as those of pictures, threads and checkpoints",
+    )
     report_every: int | None = setting(
         None,
         "epochs between updates of report.html, left out while they would take more "

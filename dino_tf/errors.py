@@ -1,5 +1,7 @@
 """Errors that end the program with a code of their own, told in one line."""
 
+import contextlib
+
 
 class UserError(ValueError):
     """A mistake in arguments or data, told in one line; the program exits with 2.
@@ -16,6 +18,19 @@ class Diverged(RuntimeError):
     """The loss is no longer a finite number; the program exits with 3."""
 
 
+class Interrupted(RuntimeError):
+    """Training stopped because a signal asked for it, and is saved.
+
+    Args:
+        words: What was saved.
+        number: Number of the signal; the program exits with 128 and it.
+    """
+
+    def __init__(self, words, number):
+        super().__init__(words)
+        self.number = number
+
+
 class WorkerLost(RuntimeError):
     """Another worker of the training is gone; the program exits with 1."""
 
@@ -27,6 +42,17 @@ def plain(text):
     window, and halves of characters that no terminal takes.
     """
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
+
+
+@contextlib.contextmanager
+def naming(path):
+    """Gives the `OSError` of what is done with an open file the file's name."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        raise
 
 
 def first_line(error):

@@ -5,7 +5,8 @@ Pure: records of numbers in, words out. The rules, the first that holds:
 * **diverging**: a number is not finite, or in some epoch the student's weights grew by
   more than `GROWTH`.
 * **starting**: fewer than `EPOCHS` epochs or `STEPS` steps, or the learning rate still
-  rises.
+  rises; in the first `YOUNG` steps also where a collapse to uniform is near and not yet
+  sure: above `SURE` a healthy training may come through there.
 * **flat**: in all epochs the student's weights have kept their length.
 * **collapsing**: in the last `EPOCHS` epochs the teacher's answer tells (nearly)
   nothing about which photo it saw: its information, the entropy of the mean answer of
@@ -32,6 +33,8 @@ GROWTH = 1.5  # of the weights' L2 norm in one epoch; healthy ones grow by some 
 INFORMATION = 0.01  # nats; see `tests/test_health.py` for what runs have shown
 RISING = 1.1, 1e-3  # times, plus nats: above the least before is on its way up
 FEW = 2.0  # prototypes, by the exponential of the entropy of a batch's mean answer
+YOUNG = 500  # steps before which a state that looks like a collapse may still pass
+SURE = INFORMATION / 5  # nats; what runs made to fail are below before 50 steps
 STILL_WEIGHTS = 1e-6  # relative change of the weights' norm
 STILL_FEATURES = 1e-2  # relative change of rank and deviation
 
@@ -43,6 +46,14 @@ MEANINGS = {
     "answer, a single prototype or a few; a loss at 0 is its sign.",
     "diverging": "Diverging: the weights have been thrown far off, or numbers are no "
     "longer finite.",
+}
+
+
+# What the other verdicts mean, where there is room for it.
+ASIDES = {
+    "starting": "It is too early to tell: a verdict takes 3 epochs and 50 steps after "
+    "the learning rate has risen, and hundreds of steps where little is told yet.",
+    "learning": "The teacher tells photos apart, and weights and features move.",
 }
 
 
@@ -62,7 +73,9 @@ def judge(records, out_dim):
         return "starting"
     if _is_frozen(records):
         return "flat"
-    collapse = _collapse(records, out_dim)
+    collapse = _collapse(records, out_dim, INFORMATION)
+    if records[-1].get("step", YOUNG) < YOUNG:
+        collapse = collapse and (_collapse(records, out_dim, SURE) or "starting")
     return collapse or ("flat" if _is_still(records) else "learning")
 
 
@@ -97,7 +110,8 @@ def _moved(records, name):
     return max(abs(value - first) for value in others) / max(abs(first), 1e-12)
 
 
-def _collapse(records, out_dim):
+def _collapse(records, out_dim, least):
+    """Where a collapse has gone to, None where there is none."""
     told = [r for r in records if {"batch_entropy", "teacher_entropy"} <= r.keys()]
     if len(told) < EPOCHS:
         return None
@@ -107,7 +121,7 @@ def _collapse(records, out_dim):
     information = [r["batch_entropy"] - r["teacher_entropy"] for r in told]
     recent, before = information[-EPOCHS:], information[-EPOCHS - 1 : -1]
     factor, margin = RISING
-    if max(recent) > INFORMATION or recent[-1] > factor * min(before) + margin:
+    if max(recent) > least or recent[-1] > factor * min(before) + margin:
         return None
     return UNIFORM if shared[-1] > math.log(out_dim) / 2 else ONE
 
@@ -116,13 +130,17 @@ def _values(records, name):
     return [record[name] for record in records if name in record]
 
 
-def advise(verdict, settings=None):
+def advise(verdict, settings=None, steps=None, names=None):
     """What to try, the first thing first.
 
     Args:
         verdict: One of `VERDICTS`.
         settings: {option: value as it is now}, such as `Config.flatten()` gives;
             what is missing is named without a value.
+        steps: Steps done. Of fewer than `YOUNG` a collapse is told with the hint that
+            it may be no more than a beginning: healthy trainings look like one on
+            their way from one prototype to many.
+        names: {option: what to call it} in place of its name on the command line.
 
     Returns:
         List of sentences; the first tells what the verdict means. Empty for "starting"
@@ -130,17 +148,29 @@ def advise(verdict, settings=None):
     """
     if verdict not in MEANINGS:
         return []
-    settings = settings or {}
-    sentences = [MEANINGS[verdict]]
+    sentences, told = [MEANINGS[verdict]], set()
+    if verdict in (UNIFORM, ONE) and steps is not None and steps < YOUNG:
+        sentences[0] += (
+            f" After only {steps:.0f} steps it may be too early to tell: a longer "
+            "training may get over it, with nothing changed."
+        )
     for remedy, option, is_worth in REMEDIES[verdict]:
-        value = settings.get(option)
-        if value is None or is_worth is None or is_worth(value):
-            now = "" if value is None else f" (now {value})"
-            sentences.append(f"{remedy}: --{option}{now}")
+        value = (settings or {}).get(option)
+        worth = value is None or is_worth is None or is_worth(value)
+        if worth and option not in told:
+            told.add(option)
+            name = names.get(option, option) if names else f"--{option}"
+            now = "" if value is None else f" (now {_short(value)})"
+            sentences.append(f"{remedy}: {name}{now}")
     return sentences
 
 
-# (words, option, and of its value now: whether it is worth a word; None always is).
+def _short(value):
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+# (words, option, and of its value now: whether it is worth a word; None always is). Of
+# an option that is named twice the first that is worth a word is told.
 REMEDIES = {
     "flat": (
         ("raise the learning rate", "optimizer.lr", None),
@@ -160,8 +190,9 @@ REMEDIES = {
         (
             "lower the teacher temperature, to 0.04 or less",
             "loss.teacher_temp",
-            None,
+            lambda value: value > 0.04,
         ),
+        ("lower the teacher temperature further", "loss.teacher_temp", None),
         (
             "let it start lower",
             "loss.warmup_teacher_temp",

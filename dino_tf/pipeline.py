@@ -231,9 +231,14 @@ def evaluation_dataset(
     return dataset.prefetch(tf.data.AUTOTUNE).with_options(_options(None))
 
 
-def unreadable(source):
-    """Names of the photos of `source` that the training could not decode, in order."""
-    read, bad = partial(read_one, source, bad_images=BadImages()), []
+def unreadable(source, bad_images=None):
+    """Names of the photos of `source` that the training could not decode, in order.
+
+    Args:
+        source: As in `make_dataset`.
+        bad_images: `BadImages` that is told the reasons, too.
+    """
+    read, bad = partial(read_one, source, bad_images=bad_images or BadImages()), []
     with ThreadPoolExecutor() as threads:
         for start in range(0, len(source), CHECKED_AT_ONCE):
             places = range(len(source))[start : start + CHECKED_AT_ONCE]

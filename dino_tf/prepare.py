@@ -3,9 +3,6 @@
 import contextlib
 import dataclasses
 import importlib.metadata
-import io
-
-from PIL import Image
 
 from dino_tf import checks, presets, recipe, recipe_reading
 from dino_tf.assemble import inspect_network, photo_reduction
@@ -18,7 +15,7 @@ from dino_tf.distribute import Hardware, find_hardware
 from dino_tf.errors import UserError
 from dino_tf.evaluate.splits import spread
 from dino_tf.initial import Initial, fit_config, read_initial
-from dino_tf.pillow_errors import UNREADABLE
+from dino_tf.photo_headers import photo_header
 from dino_tf.progress import ByteLine
 from dino_tf.workers import Alone
 
@@ -205,12 +202,12 @@ def mean_photo_mb(source, reduction=None):
     """
     sizes = []
     for index in spread(len(source), LOOKED_AT):
-        with contextlib.suppress(*UNREADABLE):
-            data = source.image_bytes(int(index))
-            with Image.open(io.BytesIO(data)) as photo:
-                reduced = reduction and photo.format == "JPEG"
-                ratio = reduction(photo.height, photo.width) if reduced else 1
-                sizes.append(3e-6 * photo.width * photo.height / ratio**2)
+        with contextlib.suppress(OSError):
+            photo = photo_header(source.image_bytes(int(index)))
+            reduced = reduction and photo.kind == "JPEG"
+            ratio = reduction(photo.height, photo.width) if reduced else 1
+            ratio = max(ratio, photo.scale)
+            sizes.append(3e-6 * photo.width * photo.height / ratio**2)
     return sum(sizes) / len(sizes) if sizes else None
 
 

@@ -1,15 +1,41 @@
 """One folder per run: found, continued, never overwritten."""
 
+import contextlib
 import json
 import logging
+import os
 import pathlib
 
 from dino_tf.config import Config
-from dino_tf.errors import UserError
+from dino_tf.errors import UserError, naming
+from dino_tf.run_lock import HOLDER, LOCK
 from dino_tf.workload import say_duration
 
 # Settings that say where a run lies, not what it is.
-_PLACE = {"run.name", "run.result_dir", "run.resume", "run.wait"}
+_PLACE = {
+    "run.name",
+    "run.result_dir",
+    "run.resume",
+    "run.accept_changes",
+    "run.wait",
+}
+# Settings that change neither the weights nor their order of updates.
+HARMLESS = {
+    f"{section}.{name}"
+    for section, names in {
+        "run": "save_every save_minutes keep_checkpoints keep_every attention_every "
+        "attention_photos attention_size knn_every eval_size tensorboard report_every "
+        "health_photos health_every wandb",
+        "pipeline": "workers processes cache cache_gb cache_dir max_bad_share "
+        "stall_seconds",
+    }.items()
+    for name in names.split()
+}
+# Files that have not got their names yet, here and in subfolders.
+UNFINISHED = ("part-*.keras", "dated-*.keras", "part-*.safetensors", "*.part")
+UNFINISHED += ("tmp*.unfinished",)
+# What lies in a folder before a run has begun.
+OWN_BEFORE = {LOCK, HOLDER}
 
 
 class RunFolder:
@@ -41,22 +67,28 @@ class RunFolder:
 
     @property
     def finished(self):
-        """Whether the run came to its end."""
-        return self.summary.is_file()
+        """Whether the run came to its end, and its process left the folder."""
+        return self.summary.is_file() and not (self.path / HOLDER).exists()
+
+    def clear_unfinished(self):
+        """Removes files that a start was writing when it was ended from outside."""
+        for pattern in UNFINISHED:
+            for file in self.path.rglob(pattern):
+                file.unlink(missing_ok=True)
 
     def open_log(self):
         """Logger that appends to `train.log`; the caller closes its handlers."""
         logger = logging.getLogger(f"dino_tf.{self.path.resolve()}")
         logger.setLevel(logging.INFO)
         logger.propagate = False
-        handler = logging.FileHandler(self.log_file, encoding="utf-8")
+        handler = _LogFile(self.log_file, encoding="utf-8", errors="backslashreplace")
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         logger.addHandler(handler)
         return logger
 
     def add_metrics(self, record):
         """Appends one line of JSON to `metrics.jsonl`."""
-        with self.metrics.open("a", encoding="utf-8") as file:
+        with naming(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
     def read_metrics(self):
@@ -78,19 +110,49 @@ class RunFolder:
         write_text(self.metrics, text)
 
 
+class _LogFile(logging.FileHandler):
+    """Raises what goes wrong, such as a full disk, instead of printing it."""
+
+    def handleError(self, record):  # noqa: N802  (the name is logging's)
+        with naming(self.baseFilename):
+            raise  # noqa: PLE0704  (called while the error is handled)
+
+
 def write_text(path, text):
-    """Writes a file beside its place and moves it there, so that it is never half."""
+    """Writes a file beside its place and moves it there, so that it is never half.
+
+    Neither a power cut leaves half of it: it lies on disk before it gets its name.
+    """
     path = pathlib.Path(path)
     part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    try:
+        with naming(path), open(part, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
 
 
-def choose_folder(config):
+def sync_folder(folder):
+    """Brings the names in a folder to disk, where the system has a way for that."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def choose_folder(config, say=print):
     """Folder of this start: that of an unfinished equal run, or a new one.
 
     Args:
         config: Resolved `Config`.
+        say: Function that is told of unfinished runs that are not continued.
 
     Returns:
         Tuple (`RunFolder`, whether an earlier start is continued).
@@ -103,16 +165,18 @@ def choose_folder(config):
     number, name = 1, base
     while (root / name).exists():
         path = root / name
-        if path.is_dir() and not any(path.iterdir()):
+        if path.is_dir() and set(os.listdir(path)) <= OWN_BEFORE:
             return RunFolder(path), False
         # Whatever else lies there is not ours to change.
         folder = RunFolder(path) if (path / "config.yaml").is_file() else None
         if folder and config.run.resume and not folder.finished:
             different = differences(Config.from_yaml(folder.config), config)
-            if not different:
+            harmful = set(different) - HARMLESS
+            if not different or (config.run.accept_changes and not harmful):
                 return folder, True
             if config.run.name:
-                raise UserError(_conflict(folder, different))
+                raise UserError(_conflict(folder, different, harmful))
+            say(f"{path} is unfinished and has other settings: {_list(different)}")
         number += 1
         name = f"{base}-{number}"
     return RunFolder(root / name), False
@@ -152,8 +216,8 @@ def report(folder, summary, sheets, pictures):
     best = summary.get("best")
     if best and best["epoch"] < summary["epochs"]:
         lines.append(
-            f"  a better one by {best['measure']}, {best['value']:.1f} after epoch "
-            f"{best['epoch']}: {folder.best}"
+            f"  perhaps a better one: after epoch {best['epoch']} the quick "
+            f"{best['measure']} was highest, {best['value']:.1f}: {folder.best}"
         )
     lines.append(
         f"  more pictures: python main.py attend PHOTOS --weights {folder.path}{option}"
@@ -161,10 +225,18 @@ def report(folder, summary, sheets, pictures):
     return "\n".join(lines)
 
 
-def _conflict(folder, different):
-    parts = [f"{key} {old} -> {new}" for key, (old, new) in different.items()]
+def _conflict(folder, different, harmful):
+    harmless = sorted(set(different) - harmful)
+    accept = "--run.accept_changes true, as none of them changes what is learned"
+    if harmful:
+        accept = "" if not harmless else f" ({', '.join(harmless)} alone would do)"
+        accept = f"the same settings{accept}"
     return (
         f"run {folder.path} is unfinished and was started with other settings "
-        f"({', '.join(parts)}); allowed: the same settings, another --run.name, or "
+        f"({_list(different)}); allowed: {accept}, another --run.name, or "
         "--run.resume false"
     )
+
+
+def _list(different):
+    return ", ".join(f"{key} {old} -> {new}" for key, (old, new) in different.items())

@@ -20,11 +20,14 @@ class RunMeasures:
     def __init__(self, config, source, test_source):
         self.config = config
         self.source, self.knn_sources = source, labelled_split(source, test_source)
+        self._last = None, {}
 
     def knn(self, backbone):
         """{"knn/...": per cent}; empty without labels."""
         if not self.knn_sources:
             return {}
+        if self._last[0] is backbone:
+            return self._last[1]
         fewest = min(len(self.knn_sources[0]), KNN_TRAIN)
         k = tuple(n for n in (10, 20) if n <= fewest)
         return evaluate_knn(
@@ -39,10 +42,19 @@ class RunMeasures:
         )
 
     def knn_in_training(self, epoch, backbone):
-        """`knn` where it is due after `epoch` epochs, which the last is not."""
+        """`knn` where it is due after `epoch` epochs; of the last it is kept.
+
+        The last is due as well, so that the best network is chosen among all that were
+        compared by the same numbers.
+        """
         run = self.config.run
-        due = run.knn_every and epoch % run.knn_every == 0 and epoch < run.epochs
-        return self.knn(backbone) if due else {}
+        is_last = epoch == run.epochs
+        if not run.knn_every or (epoch % run.knn_every and not is_last):
+            return {}
+        found = self.knn(backbone)
+        if is_last:
+            self._last = backbone, found
+        return found
 
     def watched(self):
         """`WatchedPhotos` of the run, None where it watches none."""

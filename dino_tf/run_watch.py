@@ -1,8 +1,12 @@
 """What a run looks at after its epochs: health, best network, pictures, boards."""
 
+import keras
+
+from dino_tf import callbacks as parts
 from dino_tf.best import Best
 from dino_tf.boards import TensorBoardPictures, WeightsAndBiases, tensorboard_callback
 from dino_tf.health import advise, line, words
+from dino_tf.saving import Saving
 from dino_tf.watch import Health
 
 
@@ -11,13 +15,14 @@ class RunWatch:
 
     Args:
         job: `training.Job`.
-        done: Epochs done before.
+        place: `Place` that the training goes on from.
     """
 
-    def __init__(self, job, done):
+    def __init__(self, job, place):
         self.job, self.config, run = job, job.config, job.config.run
-        self.settings = self.config.flatten()
-        self.records = [r for r in job.folder.read_metrics() if r["epoch"] <= done]
+        self.place, self.settings = place, self.config.flatten()
+        records = job.folder.read_metrics()
+        self.records = [r for r in records if r["epoch"] <= place.epoch]
         self.health = Health(
             job.measures.watched(),
             run.health_every,
@@ -25,9 +30,47 @@ class RunWatch:
             self.settings,
             self.records,
             say=None,
+            norm=place.beside.get("weight_norm"),
         )
         self.told = self.records[-1].get("verdict") if self.records else None
         self.best, self.senders = Best(job.folder.best), []
+
+    def callbacks(self, checkpoints):
+        """Keras callbacks of the chief, in their order.
+
+        Args:
+            checkpoints: `Checkpoints` of the run.
+        """
+        run, job = self.config.run, self.job
+        record = parts.EpochRecord(
+            job.folder,
+            job.logger,
+            run.epochs,
+            self.measure,
+            job.say,
+            self.finish,
+            self.place.beside.get("seconds", 0.0),
+        )
+        beside = {
+            "seconds": record.seconds,
+            "weight_norm": lambda: self.health.norm,
+            "unreadable": lambda: dict(job.bad_images.names),
+        }
+        # Several workers would have to agree on the step.
+        minutes = run.save_minutes if job.workers.cluster is None else 0
+        saving = (self.place, run.epochs, run.save_every, minutes, job.stop, beside)
+        return [
+            parts.Throughput(self.config.pipeline.batch_size),
+            # Here, so that its line ends before others are written, and does not show
+            # all the numbers that come.
+            keras.callbacks.ProgbarLogger(),
+            self.health,
+            record,
+            parts.Every(run.attention_every, self.draw),
+            *self.boards(),
+            parts.Every(run.report_every, job.reporter.update),
+            Saving(checkpoints, *saving),
+        ]
 
     def measure(self, epoch, model):
         """Numbers and verdict of an epoch beside those in the logs."""

@@ -1,5 +1,6 @@
 """The main job: from a configuration to a trained model and its pictures."""
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -17,20 +18,24 @@ from dino_tf.assemble import (
     untrained_backbone,
 )
 from dino_tf.best import Best
-from dino_tf.boards import import_wandb
-from dino_tf.checkpoint import Checkpoints, all_state
+from dino_tf.boards import import_wandb, tell_full_disk
+from dino_tf.checkpoint import Checkpoints, Place, all_state
 from dino_tf.config import Config
 from dino_tf.distribute import make_strategy, starting_sooner
-from dino_tf.errors import Diverged, UserError
+from dino_tf.errors import Diverged, Interrupted, UserError
+from dino_tf.keras_file import save_keras
 from dino_tf.launch import launched
 from dino_tf.multi_worker import copy_from_chief, share_batches
 from dino_tf.pipeline import BadImages, steps_per_epoch
 from dino_tf.prepare import prepare
 from dino_tf.report.write import Reporter
 from dino_tf.run_folder import choose_folder, report, write_text
+from dino_tf.run_lock import only_writer
 from dino_tf.run_measures import RunMeasures
 from dino_tf.run_pictures import RunPictures
 from dino_tf.run_watch import RunWatch
+from dino_tf.stalls import TimedSource, stalls_end
+from dino_tf.stopping import StopRequest
 from dino_tf.watch import Health
 from dino_tf.workload import say_duration
 
@@ -83,34 +88,43 @@ def _train(prepared, say, workers, strategy, began):
     config = prepared.config
     if config.run.wandb is not None and workers.is_chief:
         import_wandb()
-    folder, resumed, logger = _open_folder(prepared, workers)
-    say(recipe.describe(config, prepared.reasons))
-    previous = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(config.run.precision)
-    try:
-        job = Job(prepared, folder, logger, say, workers, strategy)
-        with starting_sooner():
-            return job.run(began, resumed)
-    except (Diverged, UserError) as error:
-        logger.error("%s: %s", type(error).__name__, error)
-        raise
-    finally:
-        keras.config.set_dtype_policy(previous)
-        for handler in list(logger.handlers):
-            handler.close()
-            logger.removeHandler(handler)
+    with _open_folder(prepared, workers, say) as (folder, resumed, logger):
+        say(recipe.describe(config, prepared.reasons))
+        previous = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(config.run.precision)
+        try:
+            job = Job(prepared, folder, logger, say, workers, strategy)
+            with starting_sooner():
+                return job.run(began, resumed)
+        except (Diverged, Interrupted, OSError, UserError) as error:
+            with contextlib.suppress(OSError):
+                logger.error("%s: %s", type(error).__name__, error)
+            raise
+        finally:
+            keras.config.set_dtype_policy(previous)
 
 
-def _open_folder(prepared, workers):
+@contextlib.contextmanager
+def _open_folder(prepared, workers, say):
     """(run folder, whether an earlier start is continued, logger); the chief's alone.
 
     The others write nothing, wherever their disks are.
     """
     if not workers.is_chief:
-        return None, False, logging.getLogger("dino_tf.silent")
-    folder, resumed = choose_folder(prepared.config)
-    write_text(folder.config, recipe.to_yaml(prepared.config, prepared.reasons))
-    return folder, resumed, folder.open_log()
+        yield None, False, logging.getLogger("dino_tf.silent")
+        return
+    folder, resumed = choose_folder(prepared.config, say)
+    with only_writer(folder.path, say):
+        folder.clear_unfinished()
+        text = recipe.to_yaml(prepared.config, prepared.reasons)
+        write_text(folder.config, text)
+        logger = folder.open_log()
+        try:
+            yield folder, resumed, logger
+        finally:
+            for handler in list(logger.handlers):
+                handler.close()
+                logger.removeHandler(handler)
 
 
 def _say_nothing(text):
@@ -127,13 +141,14 @@ class Job:
     def __init__(self, prepared, folder, logger, say, workers, strategy):
         self.workers, self.strategy = workers, strategy
         self.config, self.initial = prepared.config, prepared.initial
-        self.source, self.test_source = prepared.source, prepared.test_source
+        self.source = TimedSource(prepared.source)
+        self.test_source = prepared.test_source
         self.hardware = prepared.hardware
         self.folder, self.logger, self.say = folder, logger, say
         batch_size = self.config.pipeline.batch_size
         self.steps = steps_per_epoch(len(self.source), batch_size)
         self.bad_images, self.told_bad = BadImages(), 0
-        self.watch = None
+        self.watch, self.stop = None, StopRequest()
         self.measures = RunMeasures(self.config, self.source, self.test_source)
         watched = self.test_source or self.source
         self.pictures = RunPictures(self.config, watched, folder, logger)
@@ -148,35 +163,40 @@ class Job:
             model = build_model(config, self.steps)
         # Outside of the scope: Keras makes variables while it loads others, and each
         # one made within it waits for all workers.
-        done = self._begin(model, resumed) if chief else 0
+        place = self._begin(model, resumed) if chief else Place()
         if self.workers.cluster is not None:
-            done = self.workers.gather(done)[0]
+            # Within epochs nothing is saved then.
+            place = Place(self.workers.gather(place.epoch)[0])
             with self.strategy.scope():
                 copy_from_chief(all_state(model))
         if chief:
-            self._announce(done, resumed, model.student_backbone)
-            self.folder.cut_metrics(done)
-        self._fit(model, done)
+            self._announce(place, resumed, model.student_backbone)
+            self.folder.cut_metrics(place.epoch)
+        self._fit(model, place)
         if chief:
             return self._finish(model, began)
         return Run(None, config, model, {})
 
     def _checkpoints(self):
-        return Checkpoints(self.folder.checkpoints, self.config.run.keep_checkpoints)
+        run, folder = self.config.run, self.folder.checkpoints
+        return Checkpoints(folder, run.keep_checkpoints, run.keep_every, self.say)
 
     def _begin(self, model, resumed):
-        """Puts the weights to start from into the model; epochs done."""
-        done = self._checkpoints().restore(model) if resumed else 0
-        if self.initial and not done:
+        """Puts the weights to start from into the model; `Place` that it is at."""
+        place = self._checkpoints().restore(model) if resumed else Place()
+        if self.initial and place == Place():
             self.initial.put_into(model)
             self.say(self.initial.describe())
-        return done
+        for name, reason in place.beside.get("unreadable", {}).items():
+            self.bad_images.add(name, reason)
+        self.told_bad = self.bad_images.count
+        return place
 
-    def _announce(self, done, resumed, backbone):
+    def _announce(self, place, resumed, backbone):
         config = self.config
         if resumed:
-            self.say(f"continuing {self.folder.path} after epoch {done}")
-        steps = self.steps * (config.run.epochs - done)
+            self.say(f"continuing {self.folder.path} after {place}")
+        steps = self.steps * (config.run.epochs - place.epoch) - place.step
         # Parts of one CPU make no more of it.
         several = config.run.strategy != "none"
         devices = max(self.hardware.num_gpus, 1) if several else 1
@@ -192,41 +212,64 @@ class Job:
                 f"{config.model.arch} has no attention: its pictures show the "
                 f"principal components of its features, in {self.folder.features}"
             )
-        self.logger.info("start after epoch %d: %s; data %s", done, photos, config.data)
+        self.logger.info("start after %s: %s; data %s", place, photos, config.data)
 
-    def _batches(self, done):
-        """Batches from epoch `done` on; of several workers each makes its part."""
-        position = done * self.steps * self.config.pipeline.batch_size
+    def _batches(self, steps):
+        """Batches after `steps` steps; of several workers each makes its part."""
+        position = steps * self.config.pipeline.batch_size
         make = partial(new_dataset, self.config, self.source, self.bad_images, position)
         if self.workers.cluster is None:
             return make()
         with self.strategy.scope():
             return share_batches(lambda part: make(part=part))
 
-    def _fit(self, model, done):
-        config = self.config
-        if done >= config.run.epochs:
+    def _fit(self, model, place):
+        epochs = self.config.run.epochs
+        if place.epoch >= epochs:
             return
+        callbacks = self._callbacks(place)
+        alone = self.workers.cluster is None
+        listening = self.stop.listening(self.say) if alone else contextlib.nullcontext()
+        patience = self.config.pipeline.stall_seconds
         try:
-            model.fit(
-                self._batches(done),
-                epochs=config.run.epochs,
-                initial_epoch=done,
-                steps_per_epoch=self.steps,
-                shuffle=False,
-                callbacks=self._callbacks(done),
-                verbose="auto" if self.workers.is_chief else 0,
-            )
+            with listening, stalls_end(self.source, patience, self.logger.error):
+                if place.step:
+                    # The rest of an epoch is an epoch of fewer steps to Keras.
+                    self._fit_epochs(model, place, place.epoch + 1, callbacks)
+                    place = Place(place.epoch + 1)
+                self._fit_epochs(model, place, epochs, callbacks)
         except Diverged:
             if self.watch:
                 self.watch.diverged()
             raise
-        except Exception:
+        except Interrupted:
+            raise
+        except Exception as error:
             # What the pipeline refuses arrives as an error of TensorFlow's.
             self.tell_bad_images()
+            if self.folder:
+                tell_full_disk(error, self.folder.tensorboard)
             raise
 
-    def _callbacks(self, done):
+    def _fit_epochs(self, model, place, epochs, callbacks):
+        if place.epoch >= epochs:
+            return
+        try:
+            model.fit(
+                self._batches(place.epoch * self.steps + place.step),
+                epochs=epochs,
+                initial_epoch=place.epoch,
+                steps_per_epoch=self.steps - place.step,
+                shuffle=False,
+                callbacks=callbacks,
+                verbose="auto" if self.workers.is_chief else 0,
+            )
+        except BaseException:
+            # The progress line is not at its end.
+            self.say("")
+            raise
+
+    def _callbacks(self, place):
         """What happens beside the steps; what the chief does alone sums nothing up."""
         listed = [
             parts.StopWhenNotFinite(),
@@ -235,30 +278,8 @@ class Job:
         ]
         if not self.workers.is_chief:
             return [*listed, Health(say=None)]
-        return listed + self._chief_callbacks(done)
-
-    def _chief_callbacks(self, done):
-        run = self.config.run
-        self.watch = RunWatch(self, done)
-        return [
-            parts.Throughput(self.config.pipeline.batch_size),
-            # Here, so that its line ends before others are written, and does not show
-            # all the numbers that come.
-            keras.callbacks.ProgbarLogger(),
-            self.watch.health,
-            parts.EpochRecord(
-                self.folder,
-                self.logger,
-                run.epochs,
-                self.watch.measure,
-                self.say,
-                self.watch.finish,
-            ),
-            parts.SaveEvery(self._checkpoints(), run.save_every, run.epochs),
-            parts.Every(run.attention_every, self.watch.draw),
-            *self.watch.boards(),
-            parts.Every(run.report_every, self.reporter.update),
-        ]
+        self.watch = RunWatch(self, place)
+        return listed + self.watch.callbacks(self._checkpoints())
 
     def tell_bad_images(self):
         """Names the newly found ones in the log; stops when there are too many."""
@@ -278,7 +299,7 @@ class Job:
 
     def _finish(self, model, began):
         config, backbone = self.config, model.teacher_backbone
-        backbone.save(self.folder.backbone)
+        save_keras(backbone, self.folder.backbone)
         sheets = self.pictures.draw(backbone)
         trained = self.measures.knn(backbone)
         keras.utils.set_random_seed(config.run.seed)

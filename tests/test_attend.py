@@ -95,6 +95,18 @@ def test_originals_are_never_overwritten(run, photos, tmp_path):
     assert (inside / "mask.png").read_bytes() == before
 
 
+def test_pictures_that_are_there_stay(run, photos, tmp_path):
+    out, quiet = tmp_path / "out", {"size": 16, "say": lambda line: None}
+    (out / "A-2").mkdir(parents=True)
+    first = attend([photos / "a.png"], run, out, **quiet)
+    before = first[0].read_bytes()
+    again = attend([photos], run, out, keep_mass=0.1, **quiet)
+    assert [path.name for path in first + again] == ["a.png", "a-3.png", "a-4.png"]
+    assert first[0].read_bytes() == before
+    assert (out / "a-4" / "mask.png").is_file()
+    assert not any((out / "A-2").iterdir())
+
+
 def test_pixels_are_normalised_as_in_the_run(run, photos, tmp_path, monkeypatch):
     seen = []
 

@@ -113,3 +113,14 @@ def test_refused_start_is_one_line(tmp_path, wandb):
     wandb.init = refuse
     with pytest.raises(UserError, match=r"dino cannot be begun \(no key\)"):
         boards.WeightsAndBiases("dino", RunFolder(tmp_path), {})
+
+
+def test_a_full_disk_is_told_as_such(tmp_path):
+    import tensorflow as tf
+
+    words = f"{tmp_path}/events.v2; No space left on device\n Failed to flush"
+    full = tf.errors.ResourceExhaustedError(None, None, words)
+    with pytest.raises(OSError, match="No space left on device: '.*board'"):
+        boards.tell_full_disk(full, tmp_path / "board")
+    boards.tell_full_disk(tf.errors.ResourceExhaustedError(None, None, "GPU"), "board")
+    boards.tell_full_disk(OSError(28, "No space left on device", "a"), "board")

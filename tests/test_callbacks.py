@@ -138,18 +138,6 @@ def test_values_of_schedules(optimizer, rate, decay):
     assert all(type(value) in (int, float) for value in values.values())
 
 
-@pytest.mark.parametrize(
-    ("every", "epochs", "saved"), [(1, 3, [1, 2, 3]), (2, 5, [2, 4, 5]), (9, 2, [2])]
-)
-def test_saves_every_few_epochs_and_the_last(every, epochs, saved):
-    numbers = []
-    checkpoints = SimpleNamespace(save=lambda model, epoch: numbers.append(epoch))
-    callback = attached(callbacks.SaveEvery(checkpoints, every, epochs))
-    for epoch in range(epochs):
-        callback.on_epoch_end(epoch)
-    assert numbers == saved
-
-
 @pytest.mark.parametrize(("every", "acted"), [(0, []), (1, [1, 2, 3, 4]), (3, [3])])
 def test_acts_every_few_epochs(every, acted):
     numbers = []

@@ -1,5 +1,7 @@
 """The command line: commands, precedence, exit codes, one-line errors."""
 
+import errno
+import os
 import subprocess
 import sys
 import time
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dino_tf import cli
-from dino_tf.errors import Diverged, UserError
+from dino_tf.errors import Diverged, Interrupted, UserError
 from dino_tf.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -292,3 +294,20 @@ def test_answers_come_without_tensorflow(argv, code):
     assert done.returncode == code, done.stderr.decode()
     # 0.4 s on an idle core; TensorFlow alone would take several.
     assert time.monotonic() - start < 5
+
+
+def test_files_and_signals_have_a_line_and_a_code(monkeypatch, capsys):
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "result/a.json")
+    stopped = Interrupted("stopped by SIGTERM after epoch 3, which is saved", 15)
+    for error, code, words in (
+        (full, 1, "error: result/a.json: No space left on device\n"),
+        (OSError("timed out"), 1, "error: timed out\n"),
+        (stopped, 143, f"{stopped}; the same command goes on from there\n"),
+    ):
+
+        def fail(argv, error=error):
+            raise error
+
+        monkeypatch.setattr(cli, "_run", fail)
+        assert cli.main([]) == code
+        assert capsys.readouterr().err == words

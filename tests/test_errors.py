@@ -1,8 +1,11 @@
 """Errors of other libraries in one line of ours."""
 
+import errno
+import os
+
 import pytest
 
-from dino_tf.errors import first_line
+from dino_tf.errors import first_line, naming
 
 
 @pytest.mark.parametrize(
@@ -17,3 +20,11 @@ from dino_tf.errors import first_line
 )
 def test_first_line(error, words):
     assert first_line(error) == words
+
+
+def test_naming_gives_the_file_where_the_system_does_not():
+    with pytest.raises(OSError, match="No space left on device: 'a.json'"):
+        with naming("a.json"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(OSError, match="'b.json'"), naming("a.json"):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES), "b.json")

@@ -13,6 +13,7 @@ from dino_tf.attend import attend, find_inputs
 from dino_tf.errors import UserError
 from dino_tf.films import FilmNetwork, FilmOptions, ahead, open_film, write_film
 from dino_tf.models.backbones import create_backbone
+from dino_tf.models.loading import load_backbone
 from dino_tf.models.xcit import XCiT
 from dino_tf.visualize.attention import attention_maps
 from dino_tf.visualize.film_files import Film, Unreadable
@@ -85,13 +86,18 @@ def test_film_with_all_its_frames(backbone, make_film, squares, tmp_path):
 def test_results_are_never_overwritten(weights, make_film, squares, tmp_path):
     film = make_film("a.mp4", squares(3), 10)
     before = film.read_bytes()
+    options = FilmOptions(16)
+    network = load_backbone(weights)
     with pytest.raises(UserError, match="a.mp4 is there already and is not overwritt"):
-        attend([film], weights, tmp_path, 16, say=quiet)
+        write_film(network, open_film(film), "a", tmp_path, options)
+    # Where a name is taken another one is found.
+    assert attend([film], weights, tmp_path, 16, say=quiet) == [tmp_path / "a-2.mp4"]
     assert film.read_bytes() == before
-    (tmp_path / "out" / "a").mkdir(parents=True)
-    with pytest.raises(UserError, match="a is there already"):
-        attend([film], weights, tmp_path / "out", 16, say=quiet, frames=True)
-    assert attend([film], weights, tmp_path / "out", 16, say=quiet)
+    out = tmp_path / "out"
+    (out / "a").mkdir(parents=True)
+    written = attend([film], weights, out, 16, say=quiet, frames=True)
+    assert written == [out / "a-2.mp4"] and not any((out / "a").iterdir())
+    assert len(list((out / "a-2").iterdir())) == 3
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
@@ -160,6 +166,8 @@ def test_stems_of_photos_and_films_stay_apart(tmp_path):
         (["p.png"], {"film": True}, "film: got .*p.png, allowed: with folders of fr"),
         (["a.mp4"], {"kind": "features"}, "kind: got features, allowed for films"),
         (["a.mp4"], {"fps": -1.0}, "fps: got -1.0, allowed: above 0"),
+        (["a.mp4"], {"fps": 0.0}, "fps: got 0.0, allowed: above 0"),
+        (["p.png"], {"head": 0}, "head: allowed with films only"),
         (["a.mp4"], {"head": "x"}, "head: got 'x', allowed: mean, all, or a number"),
         (["a.mp4"], {}, "none of 1 files is a readable photo or film: .*a.mp4 "),
         (["only"], {}, "no photos in the folder .*only; a film is given by its own"),

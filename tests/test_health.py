@@ -4,7 +4,16 @@ import math
 
 import pytest
 
-from dino_tf.health import BAD, MEANINGS, VERDICTS, advise, judge, line, words
+from dino_tf.health import (
+    ASIDES,
+    BAD,
+    MEANINGS,
+    VERDICTS,
+    advise,
+    judge,
+    line,
+    words,
+)
 
 UNIFORM, ONE = "collapsing to uniform", "collapsing to one prototype"
 NAMES = (
@@ -76,7 +85,22 @@ def test_loss_at_ln_k_is_no_collapse_while_photos_are_told_apart(out_dim):
 def test_answers_that_tell_nothing_are_a_collapse(out_dim, entropy, verdict):
     told = entropy * math.log(out_dim)
     rows = [(told, told, told + 0.004, 10 + n, 0.5, 5.0 - n / 10) for n in range(6)]
-    assert verdicts(rows, out_dim, 40) == ["starting"] * 2 + [verdict] * 4
+    assert verdicts(rows, out_dim, 200) == ["starting"] * 2 + [verdict] * 4
+
+
+@pytest.mark.parametrize("out_dim", [256, 65536])
+def test_of_few_steps_only_a_sure_collapse_is_told(out_dim):
+    most = math.log(out_dim)
+
+    def told(information, steps):
+        rows = [(most, most - information, most, 10 + n, 0.5, 5 + n) for n in range(6)]
+        return verdicts(rows, out_dim, steps)[-1]
+
+    assert told(0.004, 80) == "starting"
+    assert told(0.004, 90) == UNIFORM
+    # As it was after 56 steps of a run without sharpening.
+    assert told(0.001, 20) == UNIFORM
+    assert told(0.02, 20) == "learning"
 
 
 def test_two_prototypes_are_a_collapse_though_they_tell_something():
@@ -151,6 +175,7 @@ def test_records_of_older_versions_are_judged_by_what_they_have():
 
 def test_every_bad_verdict_has_advice():
     assert set(MEANINGS) == set(BAD) == set(VERDICTS) - {"starting", "learning"}
+    assert set(ASIDES) == set(VERDICTS) - set(BAD)
     for verdict in VERDICTS:
         assert bool(advise(verdict)) == (verdict in BAD)
 
@@ -171,6 +196,36 @@ def test_advice_names_options_that_exist_and_their_values():
     assert not any("center_momentum" in s for s in advise(ONE, settings))
     center = advise(ONE, {"loss.center_momentum": 1.0})[1]
     assert center.endswith("--loss.center_momentum (now 1.0)")
+
+
+def test_advice_asks_for_what_is_not_so_already():
+    def first(value):
+        return advise(UNIFORM, {"loss.teacher_temp": value})[1]
+
+    assert first(0.07).startswith("lower the teacher temperature, to 0.04 or less: ")
+    assert first(0.04) == (
+        "lower the teacher temperature further: --loss.teacher_temp (now 0.04)"
+    )
+    named = [s for s in advise(UNIFORM) if s.endswith("--loss.teacher_temp")]
+    assert named == [
+        "lower the teacher temperature, to 0.04 or less: --loss.teacher_temp"
+    ]
+
+
+def test_advice_after_few_steps_says_so():
+    for verdict in (UNIFORM, ONE):
+        assert "only 96 steps" in advise(verdict, steps=96)[0]
+        assert "steps" not in advise(verdict, steps=500)[0]
+    assert "steps" not in " ".join(advise("diverging", steps=96))
+
+
+def test_advice_in_the_words_of_python():
+    names = {"optimizer.lr": "the optimizer's learning_rate"}
+    advice = advise("diverging", {"optimizer.lr": 0.1 / 3}, names=names)
+    assert advice[1] == (
+        "lower the learning rate, to a tenth: the optimizer's learning_rate "
+        "(now 0.03333)"
+    )
 
 
 def test_line_of_an_epoch():

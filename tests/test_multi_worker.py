@@ -98,7 +98,7 @@ def processes(tmp_path):
         each.kill()
 
 
-def lines_of(process, timeout=100):
+def lines_of(process, timeout=300):
     """(exit code, last lines of a process but for TensorFlow's notes of its start)."""
     _, errors = process.communicate(timeout=timeout)
     kept = [line for line in errors.splitlines() if line.startswith("error")]
@@ -195,7 +195,7 @@ def test_killed_worker_is_named_and_a_restart_goes_on(
     check_same(chief, one_process, 1e-4)
 
 
-def until(ready, workers, seconds=100):
+def until(ready, workers, seconds=300):
     """Waits for something that running workers are to bring about."""
     end = time.monotonic() + seconds
     while not ready():

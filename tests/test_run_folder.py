@@ -163,3 +163,26 @@ def test_finished_means_that_there_is_a_summary(tmp_path):
     write_text(folder.summary, "{}")
     assert folder.finished
     assert [p.name for p in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_only_what_was_being_written_is_cleared(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    gone = ["best/part-backbone.keras", "checkpoints/part-epoch-0001.safetensors"]
+    gone += ["summary.json.part", "attention/photo/tmpab12.unfinished"]
+    kept = ["metrics.jsonl", "best/backbone.keras", "attention/part-of-a-photo.png"]
+    for name in gone + kept:
+        (folder.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder.path / name).touch()
+    folder.clear_unfinished()
+    assert not any((folder.path / name).exists() for name in gone)
+    assert all((folder.path / name).exists() for name in kept)
+
+
+def test_a_run_that_was_ended_while_it_finished_is_not_finished(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    (folder.path / ".holder.json").touch()
+    assert not folder.finished
+    folder.summary.touch()
+    assert not folder.finished
+    (folder.path / ".holder.json").unlink()
+    assert folder.finished

@@ -15,16 +15,16 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # only from lower ranks, or from files named before it in its own line.
 RANKS = (
     {
-        "": "errors spreadsheets health checksums pillow_errors progress tasks kinds "
-        "download schedules cluster guard workers rendezvous multi_worker distribute "
-        "settings config"
+        "": "errors spreadsheets stopping health checksums pillow_errors photo_headers "
+        "photo_files progress tasks kinds download schedules cluster guard workers "
+        "rendezvous multi_worker distribute settings config"
     },
     {
         "": "checks placement presets recipe_reading recipe_watching recipe",
         "datasets": "source arrays joined archive voc_archives folder masks voc tfds "
         "hf shard_records shards species habitats scene_drawing scenes __init__",
-        "transforms": "__init__ pixels image jpeg augment resample multicrop "
-        "random_crop mixing shrink",
+        "transforms": "__init__ pixels first_frame image jpeg augment resample "
+        "multicrop random_crop mixing shrink",
         "models": "__init__ pos_embed rope torch_tensors torch_objects torch_unpickler "
         "torch_legacy torch_file pieces block vit head xcit_block xcit resnet "
         "keras_sources keras_networks backbones classifier weights weight_files "
@@ -34,8 +34,9 @@ RANKS = (
         "confusion patch_classes softmax_regression positions filters",
     },
     {
-        "": "photo_cache photos view_worker view_processes reading pipeline views loss "
-        "optimizers updates signals workload shard_parts shard_photos shard_writer",
+        "": "stalls photo_cache photos view_worker view_processes reading pipeline "
+        "views loss optimizers updates signals workload shard_parts shard_photos "
+        "shard_writer",
     },
     {"": "dino"},
     {
@@ -53,10 +54,13 @@ RANKS = (
         "segment_linear segment watched "
         "layer_rates finetune_options finetune_step finetune_photos finetune",
     },
-    {"": "run_folder checkpoint callbacks watch best boards assemble initial prepare"},
+    {
+        "": "run_lock run_folder keras_file checkpoint saving callbacks watch best "
+        "boards assemble initial prepare"
+    },
     {
         "report": "__init__ jpeg run_records curves explorer run_files network page "
-        "write",
+        "write"
     },
     {
         "": "films attend evaluation embed_rows embed_formats embedding model_card "

@@ -1,19 +1,25 @@
 """The main job end to end, on a network of a few thousand weights."""
 
+import errno
 import json
+import os
+import signal
 import sys
+import time
 
 import keras
 import numpy as np
 import pytest
 from PIL import Image
 
-from dino_tf.checkpoint import Checkpoints
+from dino_tf.checkpoint import Checkpoints, Place
 from dino_tf.config import Config, Model
-from dino_tf.errors import Diverged, UserError
+from dino_tf.errors import Diverged, Interrupted, UserError
 from dino_tf.initial import evaluation_size
 from dino_tf.models.loading import load_backbone
+from dino_tf.run_lock import only_writer
 from dino_tf.run_pictures import watch_list
+from dino_tf.saving import Saving
 from dino_tf.training import train
 
 TINY = {
@@ -62,6 +68,7 @@ def test_run_folder_holds_everything(finished):
     run, _ = finished
     names = {p.name for p in run.path.iterdir()}
     assert names == {
+        ".lock",
         "config.yaml",
         "train.log",
         "metrics.jsonl",
@@ -73,7 +80,7 @@ def test_run_folder_holds_everything(finished):
         "report.html",
     }
     assert [r["epoch"] for r in records(run.path)] == [1, 2]
-    assert Checkpoints(run.path / "checkpoints").epochs() == [1, 2]
+    assert Checkpoints(run.path / "checkpoints").places() == [Place(1), Place(2)]
 
 
 def test_attention_pictures_are_written(finished):
@@ -187,28 +194,92 @@ def test_finished_run_is_not_overwritten(finished):
     assert (run.path / "summary.json").read_bytes() == before
 
 
-def test_resume_equals_uninterrupted(tmp_path, monkeypatch):
-    whole = train(tiny(tmp_path, **{"run.name": "whole"}), quiet)
-    save = Checkpoints.save
+TIMES = ("seconds", "images_per_second")
 
-    def save_then_fall(self, model, epoch):
-        save(self, model, epoch)
-        raise KeyboardInterrupt
 
-    monkeypatch.setattr(Checkpoints, "save", save_then_fall)
-    with pytest.raises(KeyboardInterrupt):
-        train(tiny(tmp_path, **{"run.name": "parts"}), quiet)
+def without_times(folder):
+    return [{k: v for k, v in r.items() if k not in TIMES} for r in records(folder)]
+
+
+def same_files(one, other, *names):
+    for name in names:
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+
+
+def stop_at(monkeypatch, epoch, batch, number=signal.SIGTERM):
+    """A signal comes after a batch of an epoch, both counted from 0."""
+    end = Saving.on_train_batch_end
+
+    def send(self, index, logs=None):
+        if (self.epoch, self.passed + index) == (epoch, batch):
+            os.kill(os.getpid(), number)
+            while self.stop.asked is None:
+                time.sleep(0.01)
+        end(self, index, logs)
+
+    monkeypatch.setattr(Saving, "on_train_batch_end", send)
+
+
+@pytest.mark.parametrize(("epoch", "batch"), [(0, 1), (1, 0), (1, 2)])
+def test_a_stopped_run_ends_in_the_bytes_of_one_that_was_not(
+    undisturbed, tmp_path, monkeypatch, epoch, batch
+):
+    stop_at(monkeypatch, epoch, batch)
+    config, said = tiny(tmp_path, **{"run.name": "parts"}), []
+    keras.utils.clear_session()
+    with pytest.raises(Interrupted, match=f"SIGTERM after epoch {epoch}"):
+        train(config, said.append)
+    assert any("SIGTERM: stopping after this step" in line for line in said)
+    folder = tmp_path / "result" / "parts"
+    assert not (folder / ".holder.json").exists()
     monkeypatch.undo()
-    said = []
-    parts = train(tiny(tmp_path, **{"run.name": "parts"}), said.append)
+    keras.utils.clear_session()
+    parts = train(config, said.append)
     assert any("continuing" in line for line in said)
-    assert parts.path.name == "parts"
-    assert [r["epoch"] for r in records(parts.path)] == [1, 2]
-    assert records(parts.path)[1]["loss"] == pytest.approx(
-        records(whole.path)[1]["loss"], abs=1e-5
-    )
-    for a, b in zip(whole.model.weights, parts.model.weights, strict=True):
-        np.testing.assert_allclose(a.numpy(), b.numpy(), atol=1e-5, err_msg=a.path)
+    assert parts.path == folder
+    assert without_times(folder) == without_times(undisturbed)
+    checkpoints = sorted(p.name for p in (undisturbed / "checkpoints").iterdir())
+    same_files(undisturbed / "checkpoints", folder / "checkpoints", *checkpoints)
+    same_files(undisturbed, folder, "backbone.keras")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Folder of a run that nothing stopped."""
+    keras.utils.clear_session()  # names of layers are numbered anew
+    folder = tmp_path_factory.mktemp("whole")
+    return train(tiny(folder, **{"run.name": "whole"}), quiet).path
+
+
+def test_a_run_that_is_being_written_is_left_alone(tmp_path):
+    config = tiny(tmp_path, **{"run.name": "one"})
+    folder = tmp_path / "result" / "one"
+    folder.mkdir(parents=True)
+    with only_writer(folder):
+        with pytest.raises(UserError, match=f"written by process {os.getpid()} on"):
+            train(config, quiet)
+        assert not (folder / "config.yaml").exists()
+
+
+def test_a_full_disk_stops_the_run_and_it_goes_on(tmp_path, monkeypatch):
+    sync, calls = os.fsync, []
+
+    def full(descriptor):
+        name = os.readlink(f"/proc/self/fd/{descriptor}")
+        calls.append(name)
+        if "part-epoch-0002" in name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    config = tiny(tmp_path, **{"run.name": "full"})
+    with pytest.raises(OSError, match="No space left"):
+        train(config, quiet)
+    monkeypatch.undo()
+    assert "No space left" in (tmp_path / "result/full/train.log").read_text()
+    said = []
+    train(config, said.append)
+    assert any("continuing" in line and "after epoch 1" in line for line in said)
 
 
 def test_missing_package_is_named_before_anything_is_made(tmp_path, monkeypatch):
@@ -225,14 +296,21 @@ def test_no_photo_needs_to_be_watched(tmp_path):
 
 
 def test_unfinished_run_with_other_settings_is_refused(tmp_path, monkeypatch):
-    def fall(self, model, epoch):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Checkpoints, "save", fall)
-    with pytest.raises(KeyboardInterrupt):
-        train(tiny(tmp_path, **{"run.name": "one"}), quiet)
-    with pytest.raises(UserError, match=r"run.seed 0 -> 5"):
-        train(tiny(tmp_path, **{"run.name": "one", "run.seed": 5}), quiet)
+    stop_at(monkeypatch, 0, 0)
+    name = {"run.name": "one"}
+    with pytest.raises(Interrupted):
+        train(tiny(tmp_path, **name), quiet)
+    monkeypatch.undo()
+    with pytest.raises(UserError, match=r"run.seed 0 -> 5.*allowed: the same"):
+        train(tiny(tmp_path, **name, **{"run.seed": 5}), quiet)
+    changes = {"run.attention_photos": 1, "run.tensorboard": False}
+    with pytest.raises(UserError, match="allowed: --run.accept_changes true"):
+        train(tiny(tmp_path, **name, **changes), quiet)
+    accept = {"run.accept_changes": True}
+    with pytest.raises(UserError, match=r"attention_photos.* alone would do"):
+        train(tiny(tmp_path, **name, **changes, **accept, **{"run.seed": 5}), quiet)
+    run = train(tiny(tmp_path, **name, **changes, **accept), quiet)
+    assert run.path.name == "one" and run.config.run.attention_photos == 1
 
 
 def test_divergence_stops_with_its_own_error(tmp_path):

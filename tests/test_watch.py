@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from dino_tf.datasets.arrays import ArraySource
 from dino_tf.dino import DINO
 from dino_tf.errors import UserError
 from dino_tf.evaluate.watched import WatchedPhotos
+from dino_tf.health import REMEDIES
 from dino_tf.loss import DINOLoss
 from dino_tf.models.head import DINOHead
 from dino_tf.models.vit import VisionTransformer
 from dino_tf.optimizers import SGD, AdamW
-from dino_tf.watch import Health
+from dino_tf.schedules import EpochLinear, WarmupCosine
+from dino_tf.watch import IN_PYTHON, Health, settings_of
 
 
 def tiny_model(optimizer=None):
@@ -100,6 +103,61 @@ def test_what_is_said():
     assert "--optimizer.lr (now 0.0)" in said[3]
     assert health.verdict == "flat" and health.advice[0].startswith("Flat")
     assert all(len(line) <= 80 for text in said for line in text.splitlines())
+
+
+def test_advice_in_fit_is_of_the_model_and_in_its_words():
+    keras.utils.set_random_seed(0)
+    model = tiny_model(SGD(WarmupCosine(0.0, 0.0, 6, 2)))
+    model.dino_loss.teacher_temp = EpochLinear(0.05, 0.08, 2, 2)
+    assert settings_of(model, 2) == {
+        "head.norm_last_layer": True,
+        "head.out_dim": 16,
+        "loss.center_momentum": 0.9,
+        "loss.teacher_temp": 0.08,
+        "loss.warmup_teacher_temp": 0.05,
+        "optimizer.clip_grad": 3.0,
+        "optimizer.freeze_last_layer_epochs": 0.0,
+        "optimizer.lr": 0.0,
+        "optimizer.teacher_momentum": 0.996,
+        "optimizer.warmup_epochs": 1.0,
+        "run.precision": "float32",
+    }
+    model.optimizer.iterations.assign(60)
+    health = Health(say=None)
+    fit(health, model=model)
+    assert health.advice[1:] == [
+        "raise the learning rate: learning_rate of the optimizer (now 0.0)",
+        "lower the teacher's momentum: teacher_momentum of DINO (now 0.996)",
+        "let the prototypes have lengths (false): norm_last_layer of DINOHead "
+        "(now True)",
+    ]
+    assert set(settings_of(model, 2)) < set(IN_PYTHON)
+    told = {option for rows in REMEDIES.values() for _, option, _ in rows}
+    assert told == set(IN_PYTHON)
+
+
+def test_photos_are_looked_at_as_large_as_the_network_was_made_for():
+    photos = ArraySource([np.full((40, 50, 3), n, np.uint8) for n in range(3)])
+    for size, side in ((None, 16), (24, 24)):
+        health = Health(photos, say=None, size=size)
+        fit(health, 1)
+        assert health.photos.size == health.photos.object_size == side
+        assert health.records[-1]["effective_rank"] >= 1
+    large = VisionTransformer(
+        embed_dim=12, depth=1, num_heads=2, patch_size=14, image_size=518
+    )
+    model = DINO(large, DINOHead(16, hidden_dim=12, bottleneck_dim=8), DINOLoss(16))
+    model.compile(SGD(0.1))
+    health = Health(photos, say=None)
+    health.set_model(model)
+    health.on_train_begin()
+    assert health.photos.size == 224
+
+
+@pytest.mark.parametrize("arguments", [(None, 32), (Measures(), 32), ([1], 0)])
+def test_a_size_is_of_a_source(arguments):
+    with pytest.raises(UserError, match=f"size is {arguments[1]}; allowed: 1 or more"):
+        Health(arguments[0], size=arguments[1])
 
 
 def test_records_of_an_earlier_start_count():

@@ -1,17 +1,31 @@
 """Photos on disk: any tree of image files, or a text file that lists them."""
 
+import io
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 
 from dino_tf.datasets.source import Source, digest_of_files, unique_names
-from dino_tf.errors import UserError
+from dino_tf.errors import UserError, first_line
+from dino_tf.photo_files import printable, read_photo_file
+from dino_tf.photo_headers import photo_header
 from dino_tf.pillow_errors import UNREADABLE
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
+EXTENSIONS = (
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".png",
+    ".gif",
+    ".bmp",
+    ".webp",
+)
+# Of photos that are not read: they are counted among the bad ones, not passed over in
+# silence.
+OTHER_EXTENSIONS = (".tif", ".tiff", ".heic", ".heif", ".avif", ".jxl", ".jp2")
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
 # `train/` beside one of these means a data set with splits; the first that has class
 # folders is the test split.
@@ -51,7 +65,7 @@ class FileSource(Source):
         return self._ids[index]
 
     def image_bytes(self, index):
-        return self._files[index].read_bytes()
+        return read_photo_file(self._files[index])
 
     def labels(self, index):
         return self._labels[index]
@@ -96,9 +110,11 @@ def open_folder(path: str, split: str = "train") -> FileSource | None:
     if len(found) < 2 or any(len(p) == 1 for p in parts):
         classes, names = [None] * len(files), ()
     else:
-        classes = [p[0] for p in parts]
-        names = sorted(found | _sibling_classes(root, folder))
-    return FileSource(root.name, files, ["/".join(p) for p in parts], classes, names)
+        classes = [printable(p[0]) for p in parts]
+        found |= _sibling_classes(root, folder)
+        names = sorted(map(printable, found))
+    ids = ["/".join(p) for p in parts]
+    return FileSource(printable(root.name), files, ids, classes, names)
 
 
 def open_list(path: str, split: str = "train") -> FileSource | None:
@@ -123,67 +139,109 @@ def open_list(path: str, split: str = "train") -> FileSource | None:
     if not file.is_file():
         raise UserError(f"list file {str(file)!r} does not exist")
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        text = read_photo_file(file).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"list file {str(file)!r} is not UTF-8 text") from error
-    entries = [line.partition("\t") for line in lines if line.strip()]
+    except OSError as error:
+        raise UserError(f"list file {str(file)!r}: {first_line(error)}") from error
+    # `splitlines` would break names at other characters, too.
+    entries = [line.partition("\t") for line in text.split("\n") if line.strip()]
     names = [name.strip() for name, _, _ in entries]
     classes = [label.strip() or None for _, _, label in entries]
     files = [file.parent / name for name in names]
     _require_readable(files, f"list {str(file)!r}", looked_for=FORMATS)
-    return FileSource(file.stem, files, names, classes)
+    return FileSource(printable(file.stem), files, names, classes)
 
 
-def find_images(folder: Path) -> list[Path]:
-    """Image files below `folder`, by extension, sorted; symlink loops end."""
-    images, pending, seen = [], [Path(folder)], set()
-    while pending:
+def find_images(
+    folder: Path, endings: Sequence[str] = EXTENSIONS + OTHER_EXTENSIONS
+) -> list[Path]:
+    """Files below `folder` that are photos by their extension, sorted.
+
+    Links to files and folders are followed, wherever they lead, each folder once and
+    by the path without a link where it has one. What is called by a dot at the
+    beginning is hidden.
+
+    Args:
+        folder: Where to look.
+        endings: Extensions, lower case.
+
+    Raises:
+        UserError: A folder may not be read.
+    """
+    images, seen = [], set()
+    pending, linked = [Path(folder)], []
+    while pending or linked:
+        # Links come last, and all in one order: what is found hangs on no file system.
+        if not pending:
+            linked.sort(reverse=True)
+            pending.append(linked.pop())
         current = pending.pop()
         real = os.path.realpath(current)
         if real in seen:
             continue
         seen.add(real)
-        try:
-            entries = list(os.scandir(current))
-        except PermissionError as error:
-            raise UserError(f"folder {str(current)!r} may not be read") from error
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                pending.append(current / entry.name)
-            elif entry.name.lower().endswith(EXTENSIONS):
-                images.append(current / entry.name)
+        for entry in _entries(current):
+            path = current / entry.name
+            if _is_folder(entry):
+                (linked if entry.is_symlink() else pending).append(path)
+            elif entry.name.lower().endswith(tuple(endings)):
+                images.append(path)
     return sorted(images)
 
 
-def is_readable(file: Path) -> bool:
-    """Whether the file holds a whole image in one of `FORMATS`."""
+def _entries(folder):
+    """What is in a folder and not hidden; nothing where the folder is gone."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(file, formats=FORMATS) as image:
-                image.load()
-    except UNREADABLE:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not entry.name.startswith(".")]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UserError(
+            f"folder {str(folder)!r} may not be read ({error.strerror or error})"
+        ) from error
+
+
+def _is_folder(entry):
+    try:
+        return entry.is_dir()
+    except OSError:  # such as a link to itself
         return False
-    return True
+
+
+def why_unreadable(file: Path) -> str | None:
+    """Why a file holds no whole image in one of `FORMATS`; None where it does."""
+    try:
+        data = read_photo_file(file)
+        header = photo_header(data)
+        if header.scale > 1:  # too large to be tried here
+            return None
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            image.load()
+    except UNREADABLE as error:
+        return first_line(error)
+    return None
 
 
 def _require_readable(files: Sequence[Path], where: str, looked_for) -> None:
     """Stops at the first good file, so a healthy data set costs one decoding."""
-    if any(is_readable(file) for file in files):
-        return
-    kinds = " ".join(looked_for)
+    kinds, first = " ".join(looked_for), None
+    for file in files:
+        reason = why_unreadable(file)
+        if reason is None:
+            return
+        first = first or f"{printable(file.name)}: {reason}"
     if not files:
         raise UserError(f"{where} has no images; looked for {kinds}")
     raise UserError(
-        f"{where} names {len(files)} images and none can be read; allowed: {kinds}"
+        f"{where} names {len(files)} images and none can be read (first {first}); "
+        f"allowed: {kinds}"
     )
 
 
 def _split_folder(root: Path, split: str) -> Path | None:
-    folders = {e.name for e in os.scandir(root) if e.is_dir()}
-    visible = {name for name in folders if not name.startswith(".")}
+    visible = _subfolders(root)
     tests = [name for name in TEST_FOLDERS if name in visible]
     has_splits = "train" in visible and (tests or visible == {"train"})
     if split == "train":
@@ -204,8 +262,7 @@ def _no_split(split: str, source: str, allowed: str) -> None:
 
 
 def _subfolders(folder: Path) -> set[str]:
-    entries = os.scandir(folder)
-    return {e.name for e in entries if e.is_dir() and not e.name.startswith(".")}
+    return {entry.name for entry in _entries(folder) if _is_folder(entry)}
 
 
 def _sibling_classes(root: Path, folder: Path) -> set[str]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from dino_tf.datasets.source import Source, digest
 from dino_tf.errors import UserError
+from dino_tf.photo_files import read_photo_file
 
 TEST_SPLITS = ("test", "validation", "val", "valid")
 PAGE = "https://huggingface.co/datasets/"
@@ -58,7 +59,7 @@ class HF(Source):
         path = os.path.realpath(photo.get("path") or os.curdir)
         if not any(path.startswith(folder + os.sep) for folder in self._folders):
             raise OSError("the data set neither holds the photo nor a file of it")
-        return Path(path).read_bytes()
+        return read_photo_file(path)
 
     def stamp(self):
         return self._stamp

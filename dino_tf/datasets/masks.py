@@ -1,5 +1,6 @@
 """Photos with binary masks of what stands out: ECSSD, DUTS, DUT-OMRON and the like."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,9 @@ from PIL import Image
 
 from dino_tf.datasets.folder import EXTENSIONS, find_images
 from dino_tf.datasets.source import Source, digest_of_files, unique_names
-from dino_tf.errors import UserError
+from dino_tf.errors import UserError, first_line
+from dino_tf.photo_files import read_photo_file
+from dino_tf.photo_headers import photo_header
 from dino_tf.pillow_errors import UNREADABLE
 
 # Folders of photos and of masks below a root: as the archives of DUTS-TE, DUT-OMRON
@@ -40,7 +43,7 @@ class MaskedPhotos(Source):
     def __init__(self, photos, masks):
         photos, masks = Path(photos), Path(masks)
         self.name = f"masks/{photos.name}"
-        self._photos = find_images(photos)
+        self._photos = find_images(photos, EXTENSIONS)
         if not self._photos:
             raise UserError(f"{photos} has no photos; allowed: {' '.join(EXTENSIONS)}")
         stems = [file.relative_to(photos).with_suffix("") for file in self._photos]
@@ -54,7 +57,7 @@ class MaskedPhotos(Source):
         return self._ids[index]
 
     def image_bytes(self, index):
-        return self._photos[index].read_bytes()
+        return read_photo_file(self._photos[index])
 
     def stamp(self):
         return digest_of_files([*self._photos, *self._masks], 2 * self._ids)
@@ -131,10 +134,13 @@ def read_binary_mask(file: Path) -> np.ndarray:
             anything above half, as where objects are written as 1.
     """
     try:
-        with Image.open(file, formats=["PNG"]) as image:
+        data = read_photo_file(file)
+        photo_header(data)
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             grey = _grey(image)
     except UNREADABLE as error:
-        raise UserError(f"mask {file} is no whole PNG file") from error
+        reason = first_line(error)
+        raise UserError(f"mask {file} is no whole PNG file ({reason})") from error
     if grey is None:
         raise UserError(f"mask {file} has colours; allowed: black, greys and white")
     if 0 < grey.max() <= 127:
@@ -179,7 +185,7 @@ def _matched(files, stems, photos, masks):
             )
     there = {
         file.relative_to(masks).with_suffix(""): file
-        for file in find_images(masks)
+        for file in find_images(masks, EXTENSIONS)
         if file.suffix.lower() == ".png"
     }
     missing = [stem.as_posix() for stem in stems if stem not in there]

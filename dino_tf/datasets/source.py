@@ -224,14 +224,17 @@ def digest_of_files(files: Iterable[Path], names: Iterable[str]) -> str:
 def unique_names(names: Sequence[str]) -> list[str]:
     """Turns any names or paths into unique, filesystem-safe relative ones.
 
-    Characters outside letters, digits and `._-+= /` become `_`; empty, `.` and `..`
-    parts go. Names that then differ at most by case get `~2`, `~3`, ... before their
-    extension, since some file systems ignore case.
+    Characters outside letters, digits and `._-+= /()[]{}&',;!@#%~` become `_`, so that
+    the names of most files stay as they are; empty, `.` and `..` parts go. Names that
+    then differ at most by case get `~2`, `~3`, ... before their extension, since some
+    file systems ignore case.
     """
     taken: set[str] = set()
     result = []
     for name in names:
-        parts = re.sub(r"[^\w.\-+= /]", "_", name.replace("\\", "/")).split("/")
+        parts = re.sub(
+            r"[^\w.\-+= /()\[\]{}&',;!@#%~]", "_", name.replace("\\", "/")
+        ).split("/")
         parts = [part.strip() for part in parts]
         safe = "/".join(part for part in parts if part not in ("", ".", "..")) or "_"
         result.append(_untaken(safe, taken))

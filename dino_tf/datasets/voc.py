@@ -1,6 +1,8 @@
 """PASCAL VOC 2007 and 2012 in the layout of the VOCdevkit."""
 
 import functools
+import io
+import math
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +11,10 @@ import numpy as np
 from PIL import Image
 
 from dino_tf.datasets.source import Boxes, Source, digest_of_files
-from dino_tf.errors import UserError
+from dino_tf.errors import UserError, first_line
+from dino_tf.photo_files import read_photo_file
+from dino_tf.photo_headers import photo_header
+from dino_tf.pillow_errors import UNREADABLE
 
 CLASS_NAMES = (
     "aeroplane",
@@ -33,6 +38,7 @@ CLASS_NAMES = (
     "train",
     "tvmonitor",
 )
+VOID = 255  # in masks: borders, and what is hard to tell
 _CLASS_INDEX = {name: index for index, name in enumerate(CLASS_NAMES)}
 
 # Image set per split. The test annotations of 2012 are not public: "train" and "val"
@@ -81,7 +87,7 @@ class VOC(Source):
         return self._ids[index]
 
     def image_bytes(self, index):
-        return self._file(index).read_bytes()
+        return read_photo_file(self._file(index))
 
     def stamp(self):
         folders = ("JPEGImages", "SegmentationClass", "SegmentationObject")
@@ -103,15 +109,25 @@ class VOC(Source):
         """Class mask from `SegmentationClass`, or None where there is none.
 
         Raises:
-            UserError: The file is no palette or grey image.
+            UserError: The file is no whole palette or grey image, or has a number
+                that is no class.
         """
-        return _read_mask(self.folder / "SegmentationClass" / f"{self._ids[index]}.png")
+        file = self.folder / "SegmentationClass" / f"{self._ids[index]}.png"
+        mask = _read_mask(file)
+        if mask is not None:
+            wrong = mask[(mask > len(CLASS_NAMES)) & (mask < VOID)]
+            if wrong.size:
+                raise UserError(
+                    f"mask {file} has the number {wrong[0]}; allowed: 0 to "
+                    f"{len(CLASS_NAMES)}, and {VOID} for void"
+                )
+        return mask
 
     def objects(self, index):
         """Instance mask from `SegmentationObject`, or None where there is none.
 
         Raises:
-            UserError: The file is no palette or grey image.
+            UserError: The file is no whole palette or grey image.
         """
         name = f"{self._ids[index]}.png"
         return _read_mask(self.folder / "SegmentationObject" / name)
@@ -171,29 +187,41 @@ def read_annotation(file: Path) -> Annotation:
     """Labels and boxes from one XML file.
 
     Coordinates in the files count pixels from 1 and include the last one; they are
-    turned into pixel edges from 0. Boxes are clipped to the photo; reversed and empty
-    ones are left out.
+    turned into pixel edges from 0. Boxes are clipped to the photo; those that are
+    missing, reversed, empty, outside, or no finite numbers are left out. A size of the
+    photo that is missing or not positive clips nothing.
 
     Returns:
         The annotation; without labels and boxes when the file does not exist.
 
     Raises:
-        UserError: The file is not plain XML, or names a class that VOC does not have.
+        UserError: The file is not plain XML, has a document type (so no entities, its
+            own or those of other files), or names a class that VOC does not have.
     """
     try:
-        data = file.read_bytes()
+        data = read_photo_file(file)
+        root = ET.fromstring(data, ET.XMLParser(target=_PlainTree()))
+        size = [_side(root, key) for key in ("width", "height")]
+        objects = [_read_object(obj, size) for obj in root.findall("object")]
     except FileNotFoundError:
         return Annotation((), None)
-    try:
-        root = ET.fromstring(data, ET.XMLParser(target=_PlainTree()))
-        size = [float(root.findtext(f"size/{k}") or "inf") for k in ("width", "height")]
-        objects = [_read_object(obj, size) for obj in root.findall("object")]
-    except (ET.ParseError, ValueError) as error:
-        raise UserError(f"annotation {file} is not valid: {error}") from error
-    valid = [o for o in objects if o[0][0] < o[0][2] and o[0][1] < o[0][3]]
+    except (ET.ParseError, ValueError, LookupError, OSError) as error:
+        reason = first_line(error)
+        raise UserError(f"annotation {file} is not valid: {reason}") from error
+    valid = [o for o in objects if _is_box(*o[0])]
     labels = tuple(sorted({label for _, label, _ in objects}))
     columns = zip(*valid, strict=True) if valid else ([], [], [])
     return Annotation(labels, Boxes.of(*columns))
+
+
+def _side(root: ET.Element, key: str) -> float:
+    """Width or height of the photo; infinite where the file does not tell it."""
+    side = float(root.findtext(f"size/{key}") or "inf")
+    return side if side > 0 else math.inf
+
+
+def _is_box(left, top, right, bottom):
+    return left < right < math.inf and top < bottom < math.inf
 
 
 def _read_object(obj: ET.Element, size: list[float]):
@@ -220,12 +248,17 @@ def _read_mask(file: Path) -> np.ndarray | None:
     """uint8 (H, W) of a PNG file, or None where it is not there."""
     if not file.is_file():
         return None
-    with Image.open(file, formats=["PNG"]) as image:
-        if image.mode not in ("P", "L"):
-            raise UserError(
-                f"mask {file} has mode {image.mode}; allowed: palette or grey PNG"
-            )
-        return np.array(image, np.uint8)
+    try:
+        data = read_photo_file(file)
+        photo_header(data)
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            mode, pixels = image.mode, np.array(image)
+    except UNREADABLE as error:
+        reason = first_line(error)
+        raise UserError(f"mask {file} is no whole PNG file ({reason})") from error
+    if mode not in ("P", "L"):
+        raise UserError(f"mask {file} has mode {mode}; allowed: palette or grey PNG")
+    return pixels
 
 
 def _image_set(folder: Path, image_set: str) -> list[str]:
@@ -241,13 +274,20 @@ def _image_set(folder: Path, image_set: str) -> list[str]:
         names = ", ".join(allowed) or "none found"
         raise UserError(f"no image set {image_set!r} in {sets}; allowed: {names}")
     file = allowed[image_set]
-    lines = file.read_text().splitlines()
+    try:
+        lines = read_photo_file(file).decode("utf-8-sig").splitlines()
+    except (UnicodeDecodeError, OSError) as error:
+        raise UserError(f"{file} is no UTF-8 text: {first_line(error)}") from error
     ids = list(dict.fromkeys(line.split()[0] for line in lines if line.strip()))
-    unsafe = [i for i in ids if Path(i).name != i or i in (".", "..")]
+    unsafe = [i for i in ids if not _is_name(i)]
     if not ids or unsafe:
         found = f"the name {unsafe[0]!r}" if unsafe else "no lines"
         raise UserError(f"{file} has {found}; it lists photo names")
     return ids
+
+
+def _is_name(text):
+    return Path(text).name == text and text != ".." and text.isprintable()
 
 
 open_voc2007 = functools.partial(open_voc, 2007)

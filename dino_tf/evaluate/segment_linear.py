@@ -12,11 +12,9 @@ shares that the classes have in every patch instead of on single pixels, so that
 tokens are computed once. Pixels are what is judged, at the mask's own size.
 """
 
-import io
 from functools import partial
 
 import numpy as np
-from PIL import Image
 from threadpoolctl import threadpool_limits
 
 from dino_tf.analysis.confusion import (
@@ -33,6 +31,7 @@ from dino_tf.evaluate.masked import check_shapes
 from dino_tf.evaluate.patch_tokens import MOST_BYTES, PatchTokens
 from dino_tf.evaluate.splits import spread
 from dino_tf.evaluate.subject import Outcome, Subject
+from dino_tf.photo_headers import photo_header
 from dino_tf.transforms.image import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -176,8 +175,8 @@ def _mask(source, place, classes):
     except UserError as error:
         raise UserError(f"photo {source.id(place)!r}: {error}") from error
     # No pixel is decoded here: the tokens may have come from the store.
-    with Image.open(io.BytesIO(source.image_bytes(place))) as photo:
-        pixels = np.broadcast_to(0, (photo.height, photo.width))
+    header = photo_header(source.image_bytes(place))
+    pixels = np.broadcast_to(0, (header.height, header.width))
     check_shapes(pixels, mask, source.id(place))
     return mask
 

@@ -20,7 +20,7 @@ from dino_tf.pipeline import evaluation_dataset
 from dino_tf.transforms.image import IMAGENET_MEAN, IMAGENET_STD
 
 # To be raised when the same weights and photos give other features than before.
-FEATURES_VERSION = 2
+FEATURES_VERSION = 3
 # Up to so many bytes all summaries of a pass are kept, not only those asked for.
 KEEP_ALL = 1 << 30
 

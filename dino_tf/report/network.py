@@ -143,6 +143,9 @@ class Network:
             notes.append("no map: the features are not finite")
             return {}
         there = [i for i, p in enumerate(places) if int(p) in self.album.thumbnails]
+        if len(there) < 2:
+            notes.append("no map and no neighbours: they take two photos")
+            return {}
         features, places = features[there], places[there].tolist()
         methods = [m for m in methods if m == "pca" or len(places) >= FEWEST]
         labels = [source.labels(place) for place in places]
@@ -217,8 +220,6 @@ def views(source, config):
 def _neighbours(features):
     """{"near": [[row, ...], ...], "similarities"} of each photo, itself left out."""
     count = min(NEIGHBOURS, len(features) - 1)
-    if count < 1:
-        return {"near": [[] for _ in features], "similarities": [[] for _ in features]}
     similarities, rows = nearest(features, features, count + 1)
     near, how = [], []
     for own, (some, found) in enumerate(zip(similarities, rows, strict=True)):

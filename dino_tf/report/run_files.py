@@ -7,6 +7,7 @@ from pathlib import PurePath
 from dino_tf.config import Config
 from dino_tf.errors import UserError, first_line
 from dino_tf.evaluate.splits import spread
+from dino_tf.health import ASIDES
 from dino_tf.report.curves import charts
 from dino_tf.report.jpeg import file_uri
 from dino_tf.report.run_records import (
@@ -80,7 +81,7 @@ def progress(folder, config):
         "done": last.get("epoch", 0),
         "health": _health(records),
         "charts": charts(records, uniform),
-        "facts": _facts(config, summary, records),
+        "facts": [*_facts(config, summary, records), *_best(folder, last)],
     }
 
 
@@ -97,6 +98,7 @@ def _health(records):
         changes[-1]["last"] = record.get("epoch")
     return {
         "verdict": changes[-1]["verdict"],
+        "about": ASIDES.get(changes[-1]["verdict"], ""),
         "advice": texts(judged[-1].get("advice")),
         "history": changes,
     }
@@ -116,6 +118,18 @@ def _facts(config, summary, records):
         if name.startswith("knn/") and number(value) is not None:
             facts.append([text(name), f"{value:.1f} %{_before(summary, name)}"])
     return facts
+
+
+def _best(folder, last):
+    """[[name, text]] on the network that is kept beside the last, if there is one."""
+    best = read_object(folder.best / "best.json") or {}
+    if number(best.get("value")) is None:
+        return []
+    words = f"of epoch {text(best.get('epoch'))}"
+    if best.get("epoch") == last.get("epoch"):
+        words += ", the last"
+    measure = f"{text(best.get('measure'))} {best['value']:.1f}"
+    return [["Best network", f"{words}, by {measure}, a rough choice: best/"]]
 
 
 def _before(summary, name):
@@ -239,28 +253,34 @@ def evaluations(folder, notes):
         "pictures"}]}.
     """
     found, left = [], EVALUATION_PICTURES
-    for file in sorted((folder.path / "eval").glob("*.json")):
+    # Also those of the best network, which is evaluated like a run.
+    files = [(at, f) for at in (folder.path, folder.best) for f in _evaluated(at)]
+    for at, file in files:
         result = read_object(file) if _lies_in(file, folder.path) else None
         if result is None:
-            notes.append(f"eval/{text(file.name)} cannot be read")
+            notes.append(f"{text(file.relative_to(folder.path))} cannot be read")
             continue
         tasks = result.get("tasks")
         if not isinstance(tasks, dict):
             tasks = {file.stem: {"numbers": {"ours": result}}}
         shown = []
         for name, task in members(tasks).items():
-            shown.append(_task(name, task, folder.path, left))
+            shown.append(_task(name, task, at, left))
             left -= len(shown[-1]["pictures"])
         about = [text(result[key]) for key in ("weights", "data") if key in result]
         found.append(
             {
-                "title": text(file.stem),
+                "title": text(file.stem if at == folder.path else f"best: {file.stem}"),
                 "about": " on ".join(about),
                 "notes": texts(result.get("notes")),
                 "tasks": shown,
             }
         )
     return found
+
+
+def _evaluated(run):
+    return sorted((run / "eval").glob("*.json"))
 
 
 def _task(name, task, run, most_pictures):
@@ -279,9 +299,17 @@ def _task(name, task, run, most_pictures):
         ],
         "published": [_figure(f) for f in entries(task.get("published"))],
         "notes": texts(task.get("notes")),
-        "about": text(", ".join(f"{k} {text(v)}" for k, v in options.items())),
+        "about": "; ".join(
+            text(f"{k} {_option(v)}") for k, v in options.items() if v is not None
+        ),
         "pictures": _pictures(entries(task.get("files")), run, most_pictures),
     }
+
+
+def _option(value):
+    if isinstance(value, list):
+        return ", ".join(map(text, entries(value)))
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else text(value)
 
 
 def _pictures(files, run, most):

@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from dino_tf import settings
 from dino_tf.assemble import build_model, new_backbone
-from dino_tf.checkpoint import Checkpoints
+from dino_tf.checkpoint import Checkpoints, Place
 from dino_tf.datasets import open_source
 from dino_tf.errors import UserError, first_line, plain
 from dino_tf.models.backbones import like
@@ -208,11 +208,11 @@ def _backbone(folder, config, source, notes):
         keras.config.set_dtype_policy(config.run.precision)
         try:
             model = build_model(config, steps)
-            done = Checkpoints(folder.checkpoints).restore(model)
+            place = Checkpoints(folder.checkpoints, say=notes.append).restore(model)
         finally:
             keras.config.set_dtype_policy(previous)
-        if done:
-            return _in_float32(model.teacher_backbone), f"epoch {done}"
+        if place != Place():
+            return _in_float32(model.teacher_backbone), str(place)
         notes.append("nothing that needs the network: no checkpoint is there yet")
     # An older configuration may lack what a newer network asks for, a running
     # training may remove the checkpoint that is read, and a stranger's hold anything.

@@ -4,13 +4,13 @@ Pixels are 0..255 until `normalize`; resizing agrees with Pillow's antialiased
 bicubic filter (cubic coefficient -0.5) without its rounding to 8 bits.
 """
 
-import io
-
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
 from ..errors import UserError, first_line
+from ..photo_headers import photo_header
+from .first_frame import first_frame, is_for_pillow
 from .pixels import IMAGENET_MEAN, IMAGENET_STD
 
 
@@ -35,12 +35,18 @@ def decode(data):
     try:
         return _decode(data, 3)
     except tf.errors.InvalidArgumentError:
-        # The BMP decoder refuses to change the number of channels.
+        # The decoders of BMP and WebP refuse to drop alpha.
         return _to_rgb(_decode(data, 0))
 
 
 def try_decode(read):
-    """Read and decode a picture, or say why not.
+    """Read and decode a picture, or say why not; what any file in the world gives.
+
+    The content decides, whatever the name. As in the published program's loader, a
+    photo lies as its pixels do, whatever its EXIF data say, alpha and colour profiles
+    are dropped, and of an animation there is the first frame. JPEG files of more than
+    `photo_headers.MOST_PIXELS` are decoded at a half, quarter or eighth of their
+    sides; where that cannot save memory, and in other formats, they are refused.
 
     Args:
         read: Function without arguments that returns the bytes of one file.
@@ -50,33 +56,29 @@ def try_decode(read):
     """
     try:
         data = read()
-        if _is_animated_webp(data):
-            # TensorFlow's decoder ends the whole process at the second frame.
-            with Image.open(io.BytesIO(data)) as first_frame:
-                return np.array(first_frame.convert("RGB")), None
+        header = photo_header(data)
+    except OSError as error:
+        return None, first_line(error)
+    try:
+        if is_for_pillow(header):
+            return first_frame(data, header.kind), None
         # Eager operations, also in a thread of tf.data; decoding has no GPU kernel.
         with tf.device("CPU:0"):
+            if header.scale > 1:
+                return _decode(data, 3, header.scale).numpy(), None
             return decode(data).numpy(), None
-    except (OSError, Image.DecompressionBombError, tf.errors.OpError) as error:
-        return None, _reason(error)
+    except tf.errors.InvalidArgumentError:
+        # TensorFlow's words name its own functions, whatever is wrong.
+        return None, f"truncated or damaged {header.kind} file"
+    except (OSError, tf.errors.OpError) as error:
+        return None, first_line(error)
 
 
-def _is_animated_webp(data):
-    header, flags = data[:4] + data[8:16], data[20:21]
-    return header == b"RIFFWEBPVP8X" and bool(flags and flags[0] & 2)
-
-
-def _reason(error):
-    text = first_line(error).partition("[Op:")[0].strip()
-    # TensorFlow begins with the name of the operation, which says nothing here.
-    return text.rpartition("}} ")[2] or type(error).__name__
-
-
-def _decode(data, channels):
+def _decode(data, channels, ratio=1):
     def jpeg():
         # `decode_image` takes the fast inverse DCT, which is off by 1 of 255 on average
         # and as slow; this one gives the very pixels that Pillow gives.
-        return tf.io.decode_jpeg(data, channels, dct_method="INTEGER_ACCURATE")
+        return tf.io.decode_jpeg(data, channels, ratio, dct_method="INTEGER_ACCURATE")
 
     def other():
         return tf.io.decode_image(data, channels=channels, expand_animations=False)

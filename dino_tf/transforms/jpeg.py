@@ -1,11 +1,11 @@
 """JPEG photos for training: the pixels of `image.decode`, sooner, or fewer of them."""
 
-import struct
-
 import cv2
 import numpy as np
 
 from ..errors import first_line
+from ..photo_headers import photo_header
+from .first_frame import first_frame, is_for_pillow
 
 # OpenCV's flags of a decoding to RGB by the denominator of its scale. A photo lies as
 # its pixels do, whatever its EXIF data say, as everywhere in the program.
@@ -16,10 +16,9 @@ _FLAGS = {
     4: _AS_STORED | cv2.IMREAD_REDUCED_GRAYSCALE_4,
     8: _AS_STORED | cv2.IMREAD_REDUCED_GRAYSCALE_8,
 }
-_START, _END = b"\xff\xd8\xff", b"\xff\xd9"
-# Markers of a frame (C0 to CF) that say something else, and those without a length.
-_NO_FRAME = (0xC4, 0xC8, 0xCC)
-_BARE = (0x01, *range(0xD0, 0xD9))
+# To be raised when a file gives other pixels than before, for caches on disk.
+DECODING_VERSION = 2
+_END = b"\xff\xd9"
 
 
 def try_decode_photo(read, reduction=None):
@@ -38,15 +37,22 @@ def try_decode_photo(read, reduction=None):
     """
     try:
         data = read()
+        header = photo_header(data)
+        if is_for_pillow(header):
+            return first_frame(data, header.kind), None
     except OSError as error:
         return None, first_line(error)
-    frame = jpeg_frame(data) if data[:3] == _START and data[-2:] == _END else None
-    if frame and frame[2] in (1, 3):
-        ratio = 1 if reduction is None else reduction(*frame[:2])
-        image = _decode(data, _FLAGS[ratio])
+    if header.kind == "JPEG" and header.channels in (1, 3) and data[-2:] == _END:
+        image = _decode(data, _FLAGS[_ratio(header, reduction)])
         if image is not None:
             return image, None
     return _try_decode(data)
+
+
+def _ratio(header, reduction):
+    if reduction is None:
+        return header.scale
+    return max(header.scale, reduction(header.height, header.width))
 
 
 def _try_decode(data):
@@ -61,20 +67,3 @@ def _decode(data, flags):
         return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:  # such as too many pixels
         return None
-
-
-def jpeg_frame(data):
-    """(height, width, channels) that the header of a JPEG file tells, or None."""
-    place, end = 2, len(data) - 9
-    while place < end and data[place] == 0xFF:
-        marker = data[place + 1]
-        if marker == 0xFF:
-            place += 1
-        elif marker in _BARE:
-            place += 2
-        elif 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME:
-            height, width, channels = struct.unpack_from(">HHB", data, place + 5)
-            return (height, width, channels) if height and width else None
-        else:
-            place += 2 + struct.unpack_from(">H", data, place + 2)[0]
-    return None

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 from PIL import Image
 
+from ..photo_headers import photo_header
 from ..pillow_errors import UNREADABLE
 from .image import try_decode
 
@@ -32,21 +33,19 @@ def shrink(data, max_side, quality):
     Raises:
         OSError: The photo cannot be decoded; the reason in one line.
     """
-    size, facts = _header(data)
-    if size and max(size) <= max_side:
+    header = photo_header(data)
+    before = header.width, header.height
+    if max(before) <= max_side:
         return data, None, None
     pixels, reason = try_decode(lambda: data)
     if pixels is None:
         raise OSError(reason)
-    photo = Image.fromarray(pixels)
-    if max(photo.size) <= max_side:
-        return data, None, None
-    scale = max_side / max(photo.size)
-    after = tuple(max(round(side * scale), 1) for side in photo.size)
+    scale = max_side / max(before)
+    after = tuple(max(round(side * scale), 1) for side in before)
     file = io.BytesIO()
-    smaller = photo.resize(after, Image.Resampling.BICUBIC)
-    smaller.save(file, "JPEG", quality=quality, **facts)
-    return file.getvalue(), photo.size, after
+    smaller = Image.fromarray(pixels).resize(after, Image.Resampling.BICUBIC)
+    smaller.save(file, "JPEG", quality=quality, **_facts(data))
+    return file.getvalue(), before, after
 
 
 def resize_nearest(array, size):
@@ -66,17 +65,16 @@ def resize_nearest(array, size):
     return np.ascontiguousarray(array[rows[:, None], columns])
 
 
-def _header(data):
-    """((width, height) or None, what of the header goes into the smaller file)."""
+def _facts(data):
+    """What of the header goes into the smaller file."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data)) as image:
                 orientation = image.getexif().get(_ORIENTATION)
                 profile = image.info.get("icc_profile") or b""
-                size = image.size
     except UNREADABLE:
-        return None, {}
+        return {}
     facts = {}
     if orientation in range(2, 9):
         exif = Image.Exif()
@@ -84,4 +82,4 @@ def _header(data):
         facts["exif"] = exif
     if profile[16:20] == b"RGB ":
         facts["icc_profile"] = profile
-    return size, facts
+    return facts

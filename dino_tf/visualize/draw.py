@@ -15,6 +15,8 @@ from matplotlib import colormaps, get_data_path
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from dino_tf.errors import naming
+
 RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "bicubic": Image.Resampling.BICUBIC,
@@ -225,7 +227,7 @@ def save_png(picture, path):
         picture = Image.fromarray(np.ascontiguousarray(picture))
     descriptor, unfinished = tempfile.mkstemp(dir=path.parent, suffix=".unfinished")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with naming(path), os.fdopen(descriptor, "wb") as file:
             # Sheets of photos in less than half the time, and at most 3 % larger.
             picture.save(file, format="PNG", compress_level=3)
         # mkstemp keeps the file to its owner; a picture is for whoever reads the run.

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from dino_tf.datasets.folder import find_images
+from dino_tf.photo_files import read_photo_file
 from dino_tf.transforms.image import try_decode
 from dino_tf.visualize import draw
 from dino_tf.visualize.ffmpeg import calling, input_of, reason_of
@@ -200,7 +201,7 @@ def _complaints(said, code, path):
 
 
 def _picture(file):
-    return try_decode(partial(file.read_bytes))[0]
+    return try_decode(partial(read_photo_file, file))[0]
 
 
 def _natural(file):

@@ -6,7 +6,9 @@ import pytest
 from PIL import Image
 
 from dino_tf.datasets import open_source
+from dino_tf.datasets.folder import find_images
 from dino_tf.errors import UserError
+from dino_tf.pipeline import BadImages, unreadable
 
 
 def save(path, value=100, kind=None):
@@ -136,3 +138,43 @@ def test_list_with_classes_windows_lines_and_duplicates(tmp_path):
     assert ids(source)[0] == "photos/1.png" and ids(source)[2] == "photos/1~2.png"
     assert Image.open(io.BytesIO(source.image_bytes(1))).getpixel((0, 0))[0] == 2
     assert open_source(f"list:{file}", "test") is None
+
+
+def test_list_of_odd_names(tmp_path):
+    names = [
+        "good.png",
+        "line\u2028break \x0b.png",
+        "zero\0byte.png",
+        "dir",
+        "gone.png",
+    ]
+    save(tmp_path / names[0])
+    save(tmp_path / names[1])
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "all.txt").write_text("\n".join(names), encoding="utf-8")
+    source, bad = open_source(f"list:{tmp_path}/all.txt"), BadImages()
+    assert unreadable(source, bad) == ["zero_byte.png", "dir", "gone.png"]
+    assert bad.names["zero_byte.png"].startswith("no name of a file")
+    assert bad.names["dir"].startswith("a folder, which is not opened")
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe1\0", b"caf\xe9.jpg\n"])
+def test_list_of_another_encoding(tmp_path, data):
+    (tmp_path / "all.txt").write_bytes(data)
+    with pytest.raises(UserError, match="is not UTF-8 text"):
+        open_source(f"list:{tmp_path}/all.txt")
+
+
+def test_the_folder_may_vanish_while_it_is_looked_through(tmp_path, monkeypatch):
+    save(tmp_path / "a" / "1.png")
+    save(tmp_path / "b" / "2.png")
+    real = os.path.realpath
+
+    def vanish(path):
+        if str(path).endswith("a"):
+            (tmp_path / "a" / "1.png").unlink()
+            (tmp_path / "a").rmdir()
+        return real(path)
+
+    monkeypatch.setattr(os.path, "realpath", vanish)
+    assert [f.name for f in find_images(tmp_path)] == ["2.png"]

@@ -65,3 +65,8 @@ def test_unique_names_are_safe_and_unique():
         "x~2",
         ".h",
     ]
+
+
+def test_names_of_most_files_stay_as_they_are():
+    names = ["holiday (1).jpg", "Tom & Ann's, 2@2x [a].png", "50%#3.png", "日本/é.png"]
+    assert unique_names(names) == names

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -5,6 +7,7 @@ from PIL import Image
 from dino_tf.datasets import open_source
 from dino_tf.datasets.voc import read_annotation
 from dino_tf.errors import UserError
+from dino_tf.pipeline import BadImages, unreadable
 
 OBJECT = (
     "<object><name>{}</name><difficult>{}</difficult><bndbox><xmin>{}</xmin>"
@@ -124,7 +127,9 @@ def test_no_devkit_says_how_to_get_it(tmp_path, devkit):
         open_source(f"voc2012:{devkit}/VOCdevkit/VOC2007")
 
 
-@pytest.mark.parametrize("text", ["", "../../etc/passwd\n"])
+@pytest.mark.parametrize(
+    "text", ["", " \n", "../../etc/passwd\n", "/etc/passwd\n", "..\n", "a\0b\n"]
+)
 def test_bad_image_set_is_refused(devkit, text):
     (devkit / "VOCdevkit/VOC2007/ImageSets/Main/trainval.txt").write_text(text)
     with pytest.raises(UserError, match="it lists photo names"):
@@ -142,6 +147,13 @@ def test_bad_image_set_is_refused(devkit, text):
         ),
         (annotation(("unicorn", 0, 1, 1, 2, 2)).encode(), "class 'unicorn'"),
         (annotation(("cat", 0, "left", 1, 2, 2)).encode(), "left"),
+        (b"", "no element found"),
+        (b"\xff\xd8\xff photo", "not well-formed"),
+        (b"<annotation>\xff</annotation>", "not well-formed"),
+        (b"<?xml version='1.0' encoding='none-such'?><a/>", "unknown encoding"),
+        (b"<!DOCTYPE a SYSTEM 'file:///etc/passwd'><a/>", "not allowed"),
+        (b"<!DOCTYPE a [<!ENTITY % x SYSTEM 'http://127.0.0.1/'> %x;]><a/>", "not al"),
+        (b"<a>&outside;</a>", "undefined entity"),
     ],
 )
 def test_bad_annotation_is_one_line(tmp_path, data, message):
@@ -150,6 +162,120 @@ def test_bad_annotation_is_one_line(tmp_path, data, message):
     with pytest.raises(UserError) as error:
         read_annotation(file)
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_entities_are_refused_before_they_grow(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("12")
+    outside = f'<!DOCTYPE a [<!ENTITY x SYSTEM "{secret}">]><a>&x;</a>'
+    laughs = "".join(
+        f'<!ENTITY l{i} "{f"&l{i - 1};" * 10 if i else "ha" * 50}">' for i in range(12)
+    )
+    for text in (outside, f"<!DOCTYPE a [{laughs}]><a>&l11;</a>"):
+        (tmp_path / "a.xml").write_text(text)
+        with pytest.raises(UserError, match="document types and entities"):
+            read_annotation(tmp_path / "a.xml")
+
+
+@pytest.mark.parametrize(
+    "corners, kept",
+    [
+        ((1, 1, 40, 30), [0, 0, 40, 30]),
+        ((-9, -9, 99, 99), [0, 0, 40, 30]),
+        (("-inf", "-inf", "inf", "inf"), [0, 0, 40, 30]),
+        ((" 3 ", "\n4", 7, 9), [2, 3, 7, 9]),
+        ((20, 3, 10, 9), None),  # reversed
+        ((41, 1, 60, 30), None),  # outside
+        ((-9, 1, -3, 30), None),
+        (("nan", 1, 40, 30), None),
+        ((1, 1, "nan", 30), None),
+        ((1, "", 40, 30), None),
+    ],
+)
+def test_boxes_of_any_kind(tmp_path, corners, kept):
+    (tmp_path / "a.xml").write_text(annotation(("cat", 0, *corners)))
+    found = read_annotation(tmp_path / "a.xml")
+    assert found.labels == (7,)
+    assert found.boxes.xyxy.tolist() == ([] if kept is None else [kept])
+
+
+@pytest.mark.parametrize("width", ["0", "-5", "nan", "", "inf"])
+def test_a_size_that_is_none_clips_nothing(tmp_path, width):
+    text = annotation(("cat", 0, 5, 6, 70, 80), ("cat", 0, 5, 6, "inf", 9))
+    text = text.replace("<width>40<", f"<width>{width}<")
+    (tmp_path / "a.xml").write_text(text.replace("<height>30</height>", ""))
+    assert read_annotation(tmp_path / "a.xml").boxes.xyxy.tolist() == [[4, 5, 70, 80]]
+
+
+def test_objects_without_a_box_keep_their_label(tmp_path):
+    (tmp_path / "a.xml").write_text("<a><object><name> dog </name></object></a>")
+    found = read_annotation(tmp_path / "a.xml")
+    assert found.labels == (11,) and len(found.boxes) == 0
+
+
+def test_what_is_no_file_is_never_opened(devkit):
+    folder = devkit / "VOCdevkit/VOC2007"
+    files = ("JPEGImages/000001.jpg", "Annotations/000001.xml")
+    for name in files:
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+    source = open_source(f"voc2007:{devkit}")
+    with pytest.raises(OSError, match="a FIFO, which is not opened"):
+        source.image_bytes(0)
+    with pytest.raises(UserError, match="000001.xml is not valid: a FIFO"):
+        source.labels(0)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xef\xbb\xbf000001\r\n000002\r\n",
+        b"000001 \t\n  000002\t\n \n",
+        b"000001\n000001\n000002",
+        b"000001  1\n000002 -1\n",
+    ],
+)
+def test_lines_of_an_image_set(devkit, data):
+    (devkit / "VOCdevkit/VOC2007/ImageSets/Main/trainval.txt").write_bytes(data)
+    source = open_source(f"voc2007:{devkit}")
+    assert [source.id(i) for i in range(len(source))] == ["000001", "000002"]
+    assert source.image_bytes(1)[:2] == b"\xff\xd8"
+
+
+def test_photos_that_are_listed_and_not_there_are_bad_photos(devkit):
+    file = devkit / "VOCdevkit/VOC2007/ImageSets/Main/trainval.txt"
+    file.write_text("000001\n999999\n000002\n")
+    source, bad = open_source(f"voc2007:{devkit}"), BadImages()
+    assert unreadable(source, bad) == ["999999"]
+    assert bad.names["999999"].startswith("[Errno 2]")
+    record = source.labels(1), source.boxes(1), source.mask(1)
+    assert record == ((), None, None)
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe0\x000\x00", b"caf\xe9\n"])
+def test_an_image_set_of_another_encoding(devkit, data):
+    (devkit / "VOCdevkit/VOC2007/ImageSets/Main/trainval.txt").write_bytes(data)
+    with pytest.raises(UserError, match="trainval.txt is no UTF-8 text"):
+        open_source(f"voc2007:{devkit}")
+
+
+@pytest.mark.parametrize(
+    "data, message",
+    [
+        (b"", "no whole PNG file .empty file"),
+        (b"GIF89a", "no whole PNG file .truncated header"),
+        (None, "has the number 77; allowed: 0 to 20, and 255 for void"),
+    ],
+)
+def test_damaged_masks_are_one_line(devkit, data, message):
+    file = devkit / "VOCdevkit/VOC2007/SegmentationClass/000001.png"
+    if data is None:
+        Image.fromarray(np.full((2, 2), 77, np.uint8)).save(file)
+    else:
+        file.write_bytes(data)
+    with pytest.raises(UserError, match=message) as error:
+        open_source(f"voc2007:{devkit}").mask(0)
+    assert "\n" not in str(error.value)
 
 
 def test_true_colour_mask_is_refused(devkit):

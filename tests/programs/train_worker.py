@@ -20,8 +20,9 @@ def main(config, weights, *fall):
     """Trains, then writes all weights."""
     save = Checkpoints.save
 
-    def save_and_wait(self, model, epoch):
-        save(self, model, epoch)
+    def save_and_wait(self, model, place):
+        save(self, model, place)
+        self.wait()
         pathlib.Path(weights).with_name("saved").touch()
         time.sleep(600)
 

@@ -1,4 +1,4 @@
-"""The page as a person uses it, in a headless Chromium without a network."""
+"""The page as a person uses it, in headless browsers without a network."""
 
 import importlib.util
 from pathlib import Path
@@ -11,17 +11,23 @@ from dino_tf.report.jpeg import jpeg_uri
 from dino_tf.report.page import page
 from dino_tf.visualize import draw
 
-# Tests are no package: what they share is found by its place.
-_place = Path(__file__).with_name("browser.py")
-_spec = importlib.util.spec_from_file_location("browser", _place)
-browser = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(browser)
 
-PROGRAM = browser.find_browser()
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(PROGRAM is None, reason="no Chromium is installed"),
-]
+def load(name):
+    """A module beside this one: tests are no package."""
+    spec = importlib.util.spec_from_file_location(
+        name, Path(__file__).with_name(f"{name}.py")
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+chromium, firefox = load("browser"), load("firefox")
+BROWSERS = {
+    "chromium": (chromium.Browser, chromium.find_browser()),
+    "firefox": (firefox.Firefox, firefox.find_firefox()),
+}
+pytestmark = pytest.mark.slow
 GREY = jpeg_uri(np.full((64, 96, 3), 128, np.uint8), 96)
 HOSTILE = "</script><b onclick=x>\"'&"
 
@@ -124,11 +130,14 @@ def whole_data():
     }
 
 
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory):
+@pytest.fixture(scope="module", params=BROWSERS)
+def opened(request, tmp_path_factory):
+    kind, program = BROWSERS[request.param]
+    if program is None:
+        pytest.skip(f"no {request.param} is installed")
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(page(whole_data()), encoding="utf-8")
-    with browser.Browser(PROGRAM) as window:
+    with kind(program) as window:
         window.open(path)
         yield window
 

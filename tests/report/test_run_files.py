@@ -55,6 +55,7 @@ def test_health_of_the_last_epoch_and_what_was_before(folder):
     found = run_files.progress(folder, None)
     assert found["health"] == {
         "verdict": "flat",
+        "about": "",
         "advice": ["Do this."],
         "history": [
             {"verdict": "starting", "first": 1, "last": 1},
@@ -62,6 +63,36 @@ def test_health_of_the_last_epoch_and_what_was_before(folder):
         ],
     }
     assert (found["finished"], found["epochs"], found["done"]) == (False, None, 3)
+
+
+def test_a_verdict_without_advice_is_explained(folder):
+    folder.add_metrics({"epoch": 1, "verdict": "starting", "advice": []})
+    about = run_files.progress(folder, None)["health"]["about"]
+    assert about.startswith("It is too early to tell")
+
+
+def test_best_network_and_what_was_evaluated_of_it(folder):
+    at = folder.best / "eval"
+    draw_photo(at / "knn-scenes", views=("sheet",))
+    best = {"epoch": 3, "measure": "knn/watched_top1", "value": 63.28}
+    (folder.best / "best.json").write_text(json.dumps(best))
+    task = {
+        "numbers": {"ours": {"knn/top1": 60.0}},
+        "options": {"k": [10, 20], "size": None, "flip": False, "head": "best"},
+        "files": ["run/best/eval/knn-scenes/sheet.png"],
+    }
+    (at / "knn-scenes.json").write_text(json.dumps({"tasks": {"knn": task}}))
+    for epoch, words in ((3, "of epoch 3, the last,"), (4, "of epoch 3,")):
+        folder.add_metrics({"epoch": epoch})
+        name, text = run_files.progress(folder, None)["facts"][-1]
+        measure = "by knn/watched_top1 63.3, a rough choice: best/"
+        assert (name, text) == ("Best network", f"{words} {measure}")
+    (shown,) = run_files.evaluations(folder, [])
+    assert shown["title"] == "best: knn-scenes"
+    assert shown["tasks"][0]["about"] == "k 10, 20; flip no; head best"
+    assert [p["name"] for p in shown["tasks"][0]["pictures"]] == ["sheet.png"]
+    (folder.best / "best.json").write_text("[]")
+    assert run_files.progress(folder, None)["facts"] == [["Training", "0.0 minutes"]]
 
 
 def test_old_records_have_no_verdict_and_an_empty_folder_tells_nothing(folder):

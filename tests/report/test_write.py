@@ -12,7 +12,7 @@ import pytest
 
 from dino_tf import cli, recipe
 from dino_tf.assemble import build_model
-from dino_tf.checkpoint import Checkpoints
+from dino_tf.checkpoint import Checkpoints, Place
 from dino_tf.config import Config
 from dino_tf.datasets.arrays import ArraySource
 from dino_tf.errors import UserError
@@ -95,7 +95,9 @@ def test_report_command(finished, capsys):
 def test_running_run_is_read_from_its_checkpoint(tmp_path):
     folder, config = make_run(tmp_path / "run")
     model = build_model(config, steps=3)
-    Checkpoints(folder.checkpoints).save(model, 1)
+    checkpoints = Checkpoints(folder.checkpoints)
+    checkpoints.save(model, Place(1))
+    checkpoints.wait()
     said = []
     data = data_of(write_report(folder.path, said.append))
     assert "Not finished: 1 of 2 epochs" in data["state"]
@@ -145,10 +147,11 @@ def test_two_photos_without_labels():
     assert notes == []
 
 
-def test_one_photo_has_no_neighbours():
+def test_one_photo_makes_no_map():
     (config, _), backbone = settings("x"), create_backbone("vit_tiny", 8, 32, **SIZES)
-    found = Network(backbone, Album(photos(1), 8), config).map(("pca",), [])["map"]
-    assert found["near"] == [[]] and found["methods"] == {"PCA": [[0.0, 0.0]]}
+    notes = []
+    assert Network(backbone, Album(photos(1), 8), config).map(("pca",), notes) == {}
+    assert notes == ["no map and no neighbours: they take two photos"]
 
 
 def test_network_without_attention(tiny_application):

@@ -7,9 +7,10 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from dino_tf.photo_headers import jpeg_frame
 from dino_tf.transforms import jpeg
 from dino_tf.transforms.image import try_decode
-from dino_tf.transforms.jpeg import jpeg_frame, try_decode_photo
+from dino_tf.transforms.jpeg import try_decode_photo
 
 SMALL = np.random.default_rng(0).integers(0, 256, (10, 13, 3), np.uint8)
 PHOTO = Image.fromarray(SMALL).resize((123, 77), Image.Resampling.BICUBIC)

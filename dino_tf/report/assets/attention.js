@@ -15,11 +15,11 @@ function showAttention() {
   const drawn = data.attention;
   if (!drawn) return;
   const slider = byId("attention-slider"), view = byId("attention-view");
-  const title = drawn.kind === "attention" ? "Attention over the epochs" : "Features over the epochs";
-  byId("attention-title").textContent = title;
-  byId("attention-about").textContent = drawn.kind === "attention"
-    ? "What the CLS token of the last block looks at, in the photos of the watch list. Move the slider, or press Play."
-    : "Principal components of the features of each photo by itself: this network has no attention. Move the slider, or press Play.";
+  const last = drawn.epochs.length - 1, how = last ? " Move the slider, or press Play." : "";
+  byId("attention-title").textContent = (drawn.kind === "attention" ? "Attention" : "Features") + (last ? " over the epochs" : "");
+  byId("attention-about").textContent = (drawn.kind === "attention"
+    ? "What the CLS token of the last block looks at, in the photos of the watch list."
+    : "Principal components of the features of each photo by itself: this network has no attention.") + how;
   view.append(...drawn.views.map((name) => make("option", { value: name, text: viewName(name) })));
   const frames = drawn.photos.map((photo) => {
     const frame = make("img", { alt: "" });
@@ -30,7 +30,6 @@ function showAttention() {
       make("figcaption", { text: photo.name })));
     return { photo, frame, absent };
   });
-  const last = drawn.epochs.length - 1;
   function update() {
     const place = Number(slider.value);
     byId("attention-epoch").textContent = drawn.epochs[place];
@@ -45,7 +44,7 @@ function showAttention() {
   }
   slider.max = last;
   slider.value = last;
-  slider.disabled = last === 0;
+  byId("attention-label").hidden = last === 0;
   slider.addEventListener("input", update);
   view.addEventListener("change", update);
   play(slider, last, update);

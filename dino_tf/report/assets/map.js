@@ -147,7 +147,7 @@ function addNeighbours(row, isChosen) {
 
 function showNeighbours() {
   const map = data.map;
-  if (!map || map.names.length < 2) return;
+  if (!map) return;
   const labelled = map.labels.some((own) => own.length);
   byId("neighbours-about").textContent = "Photos on the left, and those of the map whose CLS features are most similar, with the cosine."
     + (labelled ? " Green frames: a class in common; red ones: none." : "");

@@ -15,9 +15,9 @@ function showBoxes() {
   if (!shown.length) return;
   const truth = shown.some((photo) => photo.truth.length) ? ["Annotated"] : [];
   const methods = [...Object.keys(shown[0].found), ...truth];
-  // Bright on photos, in light and dark alike.
-  const colours = ["#ffd147", "#48c9ff", "#ff7a70", "#ffffff"];
-  const colourOfMethod = (name) => name === "Annotated" ? "#ffffff" : colours[methods.indexOf(name) % 3];
+  // Bright on photos, in light and dark alike; as on the sheets of `evaluate discover`.
+  const colours = { LOST: "#ff7a70", TokenCut: "#48c9ff", Attention: "#ffd147" };
+  const colourOfMethod = (name) => colours[name] || "#ffffff";
   const rects = Object.fromEntries(methods.map((name) => [name, []]));
   for (const photo of shown) {
     const svg = draw("svg", { class: "boxes", viewBox: "0 0 1 1", preserveAspectRatio: "none", "aria-hidden": "true" });

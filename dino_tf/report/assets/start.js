@@ -23,7 +23,7 @@ function show(id, title) {
 
 function figure(picture, alt, caption, kind) {
   const image = picture
-    ? make("img", { src: picture, alt, loading: "lazy" })
+    ? make("img", { src: picture, alt })
     : make("div", { class: "absent", text: "not drawn" });
   return make("figure", { class: kind }, image,
     caption === null ? null : make("figcaption", { text: caption }));

@@ -20,6 +20,7 @@ function showHealth() {
   const before = health.history.slice(0, -1).map(({ verdict: word, first, last }) =>
     `${word} (epoch ${first === last ? first : `${first} to ${last}`})`);
   byId("verdict-history").textContent = before.length ? `before: ${before.join(", ")}` : "";
+  byId("verdict-about").textContent = health.about || "";
   byId("advice").append(...health.advice.map((text) => make("li", { text })));
   show("health", "Health");
 }
