@@ -28,7 +28,12 @@ def main():
         ]
         for seed in fuzz_targets.seeds(name) + known:
             (Path(corpus) / hashlib.sha256(seed).hexdigest()[:16]).write_bytes(seed)
-        limits = ["-max_len=65536", "-timeout=20", "-rss_limit_mb=4096"]
+        limits = [
+            "-max_len=65536",
+            "-len_control=0",
+            "-timeout=20",
+            "-rss_limit_mb=4096",
+        ]
         found = f"-artifact_prefix={HERE / 'found' / name}-"
         # Modules are followed that are imported here, by what the target reads. What
         # Keras, TensorFlow and NumPy do inside is not ours to cover.
