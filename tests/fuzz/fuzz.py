@@ -22,26 +22,22 @@ def main():
     name, *options = sys.argv[1:] or [""]
     if name not in fuzz_targets.TARGETS:
         sys.exit(f"got {name!r}, allowed: {', '.join(fuzz_targets.TARGETS)}")
+    # Modules are followed that are imported here, by what the target reads. What
+    # Keras, TensorFlow and NumPy do inside is not ours to cover.
+    followed = ["dino_tf", "yaml", "tarfile", "zipfile", "pickletools"]
+    for module in ("tarfile", "zipfile"):
+        sys.modules.pop(module, None)
+    with atheris.instrument_imports(include=followed):
+        seeds = fuzz_targets.seeds(name)
+        for seed in seeds:
+            fuzz_targets.run(name, seed)
+    known = [file.read_bytes() for file in sorted((HERE / "found").glob(f"{name}-*"))]
     with tempfile.TemporaryDirectory(prefix="corpus-") as corpus:
-        known = [
-            file.read_bytes() for file in sorted((HERE / "found").glob(f"{name}-*"))
-        ]
-        for seed in fuzz_targets.seeds(name) + known:
+        for seed in seeds + known:
             (Path(corpus) / hashlib.sha256(seed).hexdigest()[:16]).write_bytes(seed)
-        limits = [
-            "-max_len=65536",
-            "-len_control=0",
-            "-timeout=20",
-            "-rss_limit_mb=4096",
-        ]
+        limits = ["-max_len=65536", "-len_control=0", "-timeout=20"]
+        limits += ["-rss_limit_mb=4096"]
         found = f"-artifact_prefix={HERE / 'found' / name}-"
-        # Modules are followed that are imported here, by what the target reads. What
-        # Keras, TensorFlow and NumPy do inside is not ours to cover.
-        followed = ["dino_tf", "yaml", "tarfile", "zipfile", "pickletools"]
-        sys.modules.pop("zipfile"), sys.modules.pop("tarfile", None)
-        with atheris.instrument_imports(include=followed):
-            for seed in fuzz_targets.seeds(name):
-                fuzz_targets.run(name, seed)
         arguments = [sys.argv[0], *limits, found, *options, corpus]
         atheris.Setup(arguments, lambda data: fuzz_targets.run(name, data))
         atheris.Fuzz()
