@@ -25,6 +25,8 @@ from dino_tf.models.weight_files import read_weights, safetensors_facts
 from dino_tf.models.xcit import XCITS, XCiT
 from dino_tf.transforms.image import IMAGENET_MEAN, IMAGENET_STD
 
+# Side in pixels that the configuration of somebody else's run may ask for.
+LARGEST_SIZE = 4096
 SIZE_KEYS = ("model.embed_dim", "model.depth", "model.num_heads")
 HEAD_KEYS = (
     "out_dim",
@@ -145,11 +147,17 @@ def evaluation_size(source, backbone):
     """Side in pixels of the photos on which a network is to be evaluated.
 
     That of the run (`run.eval_size`), the only one that a network takes, or 224.
+
+    Raises:
+        UserError: The run's is larger than `LARGEST_SIZE`.
     """
     fixed, config = getattr(backbone, "fixed_size", None), _config_of_run(source)
     if fixed:
         return fixed[0]
-    return config.run.eval_size if config and config.run.eval_size else 224
+    size = config.run.eval_size if config and config.run.eval_size else 224
+    if size > LARGEST_SIZE:
+        raise UserError(f"{source}: run.eval_size {size}, allowed: {LARGEST_SIZE}")
+    return size
 
 
 def _config_of_run(source):

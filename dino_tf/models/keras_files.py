@@ -58,28 +58,6 @@ def check_keras_file(path):
         ) from error
 
 
-def check_weights_file(path):
-    """Looks through a `.weights.h5` file.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Count of the numbers in it.
-
-    Raises:
-        UserError: It is no HDF5 file, has links to elsewhere, or holds less than it
-            claims.
-    """
-    try:
-        with open(path, "rb") as file:
-            return _check_weights(file)[0]
-    except Exception as error:  # HDF5 raises many unrelated types
-        raise UserError(
-            f"{path} cannot be read as weights: {first_line(error)}"
-        ) from error
-
-
 def count_weights(make):
     """Numbers in the weights of a network, none of which takes memory.
 
