@@ -15,7 +15,14 @@ import jsonargparse
 from dino_tf import checks, presets, settings
 from dino_tf.commands import ARGUMENTS, COMMANDS, EXAMPLES
 from dino_tf.config import Config
-from dino_tf.errors import Diverged, ExportError, Interrupted, UserError, WorkerLost
+from dino_tf.errors import (
+    Diverged,
+    ExportError,
+    Interrupted,
+    UserError,
+    WorkerLost,
+    plain,
+)
 from dino_tf.kinds import KINDS
 from dino_tf.mistakes import explain
 from dino_tf.tasks import TASKS
@@ -65,7 +72,7 @@ def _about_files(error):
 
 
 def _complain(error, code):
-    print("error: " + " ".join(str(error).split()), file=sys.stderr)
+    print("error: " + plain(" ".join(str(error).split())), file=sys.stderr)
     return code
 
 
@@ -124,7 +131,7 @@ def build_parser():
     _add_tasks(evaluate, prog)
     embed = _command(f"{prog} embed --weights SRC --data SPEC --out FILE ...", "embed")
     commands.add_subcommand("embed", embed, help=COMMANDS["embed"])
-    report = _command(f"{prog} report RUN", "report")
+    report = _command(f"{prog} report RUN [--data SPEC]", "report")
     commands.add_subcommand("report", report, help=COMMANDS["report"])
     export = _command(
         f"{prog} export --weights SRC --format FORMAT --out PATH [--size N [N]]",
@@ -263,7 +270,7 @@ def _embed(parsed):
 def _report(parsed):
     from dino_tf.report.write import write_report
 
-    write_report(parsed.run)
+    write_report(parsed.run, data=parsed.data)
     return 0
 
 
@@ -307,13 +314,13 @@ def _data_check(parsed):
         raise UserError(f"{parsed.spec}: got split {parsed.split!r}, allowed: train")
     reasons = BadImages()
     bad = unreadable(source, reasons)
-    print(f"{len(source)} photos in {parsed.spec}, split {parsed.split}")
+    print(f"{len(source)} photos in {plain(parsed.spec)}, split {parsed.split}")
     labels = Counter(k for i in range(len(source)) for k in source.labels(i))
     for k, name in enumerate(source.class_names):
-        print(f"  {name:<20} {labels[k]}")
+        print(f"  {plain(name):<20} {labels[k]}")
     print(f"{len(bad)} unreadable ({len(bad) / len(source):.1%})")
     for name in bad[:20]:
-        print(f"  {name} ({reasons.names[name]})")
+        print(plain(f"  {name} ({reasons.names[name]})"))
     if len(bad) > 20:
         print(f"  and {len(bad) - 20} more")
     damage = source.damage()

@@ -177,6 +177,13 @@ ARGUMENTS = {
             "metavar": "RUN",
             "help": "a run folder, such as result/quickstart-scenes",
         },
+        "--data": {
+            "type": str | None,
+            "default": None,
+            "metavar": "SPEC",
+            "help": "photos in the place of those that the run's config.yaml names; "
+            "none opens none, as is wise for a run of somebody else's",
+        },
     },
     "export": {
         **_SOURCE,

@@ -2,6 +2,7 @@
 
 import http.client
 import shutil
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -14,12 +15,22 @@ from dino_tf.errors import UserError
 TIMEOUT = 10.0  # seconds without an answer before the next mirror is tried
 CHUNK = 1 << 20
 RETRIES = 5  # of one mirror, as long as each try brings new bytes
+# Answers of a server that may soon give others, and how long to wait for them.
+BUSY = (408, 429, 500, 502, 503, 504)
+WAITS = (1.0, 2.0, 4.0)  # seconds
+MOST_WAIT = 30.0  # seconds that a server may ask for
+# Bytes of a file whose size nobody knows beforehand.
+MOST_UNKNOWN = 100 * 2**30
 
 Progress = Callable[[int, int | None], None]
 
 
 class DownloadError(UserError):
     """A download that is not possible; one line with the reason of every mirror."""
+
+
+class _Busy(OSError):
+    """The server asks for another try later: (words, seconds)."""
 
 
 class _BadPart(Exception):
@@ -84,16 +95,19 @@ def require_room(folder: Path, needed: int) -> None:
 def reason_of(error: BaseException) -> str:
     """An error as a short text of one line."""
     cause = getattr(error, "reason", None) or error
+    if isinstance(error, urllib.error.HTTPError):
+        cause = f"HTTP {error.code} {cause}"
     text = " ".join(str(cause).split()) or type(error).__name__
     return text if len(text) <= 120 else text[:117] + "..."
 
 
 def _try_mirror(url, part, size, sha256, progress) -> str | None:
     """Fetches into `part` and checks it; returns the problem, None when all is well."""
+    waits = iter(WAITS)
     for _ in range(RETRIES):
         before = part.stat().st_size if part.is_file() else 0
         try:
-            _fetch(url, part, size, progress)
+            _fetch(url, part, size, sha256, progress)
             problem = _mismatch(part, size, sha256)
             if problem is None:
                 return None
@@ -101,6 +115,13 @@ def _try_mirror(url, part, size, sha256, progress) -> str | None:
         except _BadPart as error:
             problem = str(error)
             part.unlink(missing_ok=True)
+        except _Busy as error:
+            problem, asked = error.args
+            pause = next(waits, None)
+            if pause is None or asked > MOST_WAIT:
+                return problem
+            time.sleep(max(pause, asked))
+            continue
         except (OSError, http.client.HTTPException, ValueError) as error:
             problem = reason_of(error)
             grown = part.is_file() and part.stat().st_size > before
@@ -112,7 +133,7 @@ def _try_mirror(url, part, size, sha256, progress) -> str | None:
     return problem
 
 
-def _fetch(url, part, size, progress) -> None:
+def _fetch(url, part, size, sha256, progress) -> None:
     have = part.stat().st_size if part.is_file() else 0
     if size is not None and have == size:
         return
@@ -127,6 +148,9 @@ def _fetch(url, part, size, progress) -> None:
     except urllib.error.HTTPError as error:
         if error.code == 416:
             raise _BadPart("the server has no more bytes than are here") from error
+        if error.code in BUSY:
+            words = f"HTTP {error.code} {error.reason}, again and again"
+            raise _Busy(words, _seconds(error.headers.get("Retry-After"))) from error
         raise
     with response:
         resumed = response.status == 206
@@ -136,11 +160,21 @@ def _fetch(url, part, size, progress) -> None:
         have = have if resumed else 0
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else None
+        if total is not None and total < have:
+            raise _BadPart(f"the server tells a length of {length} bytes")
+        if total is None and size is None and sha256 is None and not response.chunked:
+            raise _BadPart("the server does not tell where the file ends")
         if size is not None and total not in (None, size):
             raise _BadPart(f"has {total} bytes, {size} expected")
         require_room(part.parent, (total or 0) - have)
         _keep_etag(part, response.headers.get("ETag"))
-        _write(response, part, have, total, progress)
+        most = MOST_UNKNOWN if total is None else total
+        _write(response, part, have, total, most if size is None else size, progress)
+
+
+def _seconds(text):
+    """Seconds that a `Retry-After` asks for; 0 where it names a date or nothing."""
+    return float(text) if text and text.isdecimal() and len(text) < 10 else 0.0
 
 
 def _etag_file(part):
@@ -155,15 +189,27 @@ def _keep_etag(part, etag):
         _etag_file(part).unlink(missing_ok=True)
 
 
-def _write(response, part, have, total, progress) -> None:
+def _write(response, part, have, total, most, progress) -> None:
     with open(part, "ab" if have else "wb") as file:
         while chunk := response.read1(CHUNK):
             file.write(chunk)
             have += len(chunk)
+            if have > most:
+                raise _BadPart(f"the server sends more than {most} bytes")
             if progress:
                 progress(have, total)
     if total is not None and have < total:
         raise ConnectionError(f"connection ended after {have} of {total} bytes")
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Redirects that keep what https promises; those to files have no handler."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        if req.type == "https" and urlsplit(newurl).scheme != "https":
+            words = f"redirect to {urlsplit(newurl).scheme}: is refused"
+            raise urllib.error.HTTPError(newurl, code, words, headers, fp)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _opener() -> urllib.request.OpenerDirector:
@@ -173,7 +219,7 @@ def _opener() -> urllib.request.OpenerDirector:
         urllib.request.ProxyHandler(),
         urllib.request.HTTPHandler(),
         urllib.request.HTTPSHandler(),
-        urllib.request.HTTPRedirectHandler(),
+        _Redirects(),
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPErrorProcessor(),
         urllib.request.UnknownHandler(),

@@ -13,11 +13,10 @@ import numpy as np
 
 from dino_tf.embed_rows import INDEX, Rows
 from dino_tf.errors import UserError
+from dino_tf.spreadsheets import harmless
 
 # Digits that give every number back as it was.
 DIGITS = {"float32": "%.9g", "float16": "%.5g"}
-# A text that begins so is taken for a formula, or loses its mark, in spreadsheets.
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 NO_DATE = (1980, 1, 1, 0, 0, 0)
 
 
@@ -148,15 +147,6 @@ def _cells(table, place):
 def _digits(features):
     """The numbers of a row as texts that give them back exactly."""
     return [DIGITS[str(f.dtype)] % value for f in features for value in f.tolist()]
-
-
-def harmless(text):
-    """A text that no spreadsheet takes for a formula: with a ' in front where needed.
-
-    Texts that begin with a ' get one, too: whoever reads them takes one away wherever
-    there is one.
-    """
-    return f"'{text}" if text.startswith(FORMULA) else text
 
 
 def write_parquet(table, file):

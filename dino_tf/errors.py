@@ -35,6 +35,15 @@ class WorkerLost(RuntimeError):
     """Another worker of the training is gone; the program exits with 1."""
 
 
+def plain(text):
+    """A text with everything escaped that is no letter of one line.
+
+    Names of strangers' files may hold what moves a terminal's cursor or renames its
+    window, and halves of characters that no terminal takes.
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
+
+
 @contextlib.contextmanager
 def naming(path):
     """Gives the `OSError` of what is done with an open file the file's name."""

@@ -6,6 +6,7 @@ taken, so that its training goes on; of everything else the backbone, for both n
 
 import dataclasses
 import json
+import math
 import pathlib
 
 import keras
@@ -24,6 +25,8 @@ from dino_tf.models.weight_files import read_weights, safetensors_facts
 from dino_tf.models.xcit import XCITS, XCiT
 from dino_tf.transforms.image import IMAGENET_MEAN, IMAGENET_STD
 
+# Side in pixels that the configuration of somebody else's run may ask for.
+LARGEST_SIZE = 4096
 SIZE_KEYS = ("model.embed_dim", "model.depth", "model.num_heads")
 HEAD_KEYS = (
     "out_dim",
@@ -118,19 +121,43 @@ def pixel_statistics(source):
     file = path / "model.safetensors" if path.is_dir() else path
     facts = safetensors_facts(file)
     if {"mean", "std"} <= set(facts):
-        return tuple(json.loads(facts["mean"])), tuple(json.loads(facts["std"]))
+        return tuple(_three_numbers(file, facts, name) for name in ("mean", "std"))
     return IMAGENET_MEAN, IMAGENET_STD
+
+
+def _three_numbers(file, facts, name):
+    try:
+        numbers = json.loads(facts[name])
+        red, green, blue = (float(number) for number in numbers)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise UserError(
+            f"{file}: its metadata has {name} {str(facts[name])[:80]!r}; allowed: "
+            "three numbers"
+        ) from error
+    if (
+        not all(map(math.isfinite, (red, green, blue)))
+        or name == "std"
+        and (min(red, green, blue) <= 0)
+    ):
+        raise UserError(f"{file}: its metadata has {name} {numbers}")
+    return red, green, blue
 
 
 def evaluation_size(source, backbone):
     """Side in pixels of the photos on which a network is to be evaluated.
 
     That of the run (`run.eval_size`), the only one that a network takes, or 224.
+
+    Raises:
+        UserError: The run's is larger than `LARGEST_SIZE`.
     """
     fixed, config = getattr(backbone, "fixed_size", None), _config_of_run(source)
     if fixed:
         return fixed[0]
-    return config.run.eval_size if config and config.run.eval_size else 224
+    size = config.run.eval_size if config and config.run.eval_size else 224
+    if size > LARGEST_SIZE:
+        raise UserError(f"{source}: run.eval_size {size}, allowed: {LARGEST_SIZE}")
+    return size
 
 
 def _config_of_run(source):

@@ -4,8 +4,10 @@ import json
 import pathlib
 
 from dino_tf.config import Config
+from dino_tf.errors import plain
 from dino_tf.models.block import LAYER_NORM_EPSILON
 from dino_tf.models.vit import VisionTransformer
+from dino_tf.report.run_records import members, number, read_object
 
 CARD = """\
 ---
@@ -223,13 +225,14 @@ def _training(weights):
         f"{config.optimizer.name} with a learning rate of {config.optimizer.lr} for "
         f"256 photos, drop path {model.drop_path_rate}, seed {config.run.seed}."
     )
-    if (run / "summary.json").is_file():
-        summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
-        text += f" {summary['photos']} photos; loss at the end {summary['loss']}."
-        accuracies = {k: v for k, v in summary.items() if k.startswith("knn/")}
-        for key, value in accuracies.items():
-            before = summary[f"untrained/{key}"]
-            text += f" {key}: {value:.1f} %, untrained {before:.1f} %."
+    summary = members(read_object(run / "summary.json"))
+    numbers = {key: number(value) for key, value in summary.items()}
+    if None not in (numbers.get("photos"), numbers.get("loss")):
+        text += f" {numbers['photos']} photos; loss at the end {numbers['loss']}."
+    for key, value in numbers.items():
+        before = numbers.get(f"untrained/{key}")
+        if key.startswith("knn/") and None not in (value, before):
+            text += f" {plain(key)}: {value:.1f} %, untrained {before:.1f} %."
     return text
 
 

@@ -7,15 +7,18 @@ settings classes themselves. A dotted key names a field in a section: `head.out_
 import dataclasses
 import difflib
 import functools
+import math
 import re
 import types
 import typing
-from pathlib import Path
 
 import jsonargparse
 import yaml
 
-from dino_tf.errors import UserError
+from dino_tf.errors import UserError, plain
+
+# A file of settings: its characters and how deep it is nested; a value in an error.
+MOST_TEXT, DEEPEST, MOST_SHOWN = 2**20, 8, 200
 
 
 def setting(default, doc):
@@ -71,33 +74,64 @@ def flatten(kind, values):
         elif isinstance(value, dict):
             flat |= {f"{name}.{key}": item for key, item in value.items()}
         elif value is not None:
-            raise UserError(f"{name}: got {value!r}, allowed is a section of settings")
+            raise UserError(
+                f"{name}: got {short(value)}, allowed is a section of settings"
+            )
     known = fields_of(kind)
     for key in flat:
         if key not in known:
-            raise UserError(f"unknown setting {key!r}; {nearest(key, known)}")
+            raise UserError(f"unknown setting {short(key)}; {nearest(key, known)}")
     return flat
 
 
 def read_yaml(kind, path):
     """Dictionary of dotted keys from a YAML file.
 
+    Nothing in it is executed, and it is not longer, deeper or more entangled than
+    settings are.
+
     Raises:
         UserError: no such file, no YAML, or other than known settings in it.
     """
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        values = _plain_yaml(path)
+    # Of numbers and dates that are none YAML makes errors of Python's.
+    except (OSError, ValueError, yaml.YAMLError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        reason = plain(reason[:MOST_SHOWN])
         raise UserError(f"{path}: allowed is a YAML file; {reason}") from error
     if values is not None and not isinstance(values, dict):
         raise UserError(
-            f"{path}: allowed are lines like 'data: scenes', got {values!r}"
+            f"{path}: allowed are lines like 'data: scenes', got {short(values)}"
         )
     try:
         return flatten(kind, values or {})
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
+
+
+def _plain_yaml(path):
+    with open(path, encoding="utf-8") as file:
+        text = file.read(MOST_TEXT + 1)
+    if len(text) > MOST_TEXT:
+        raise ValueError(f"longer than {MOST_TEXT} characters")
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("references (*name) are not allowed")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > DEEPEST:
+            raise ValueError(f"nested more than {DEEPEST} deep")
+    return yaml.safe_load(text)
+
+
+def short(value):
+    """A value as an error shows it: on one line that is not too long."""
+    text = repr(value)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 def check(kind, flat):
@@ -117,7 +151,20 @@ def check(kind, flat):
     except jsonargparse.ArgumentError as error:
         key = key_in(error)
         raise wrong_value(key, known[key], flat[key]) from error
-    return {key: value_of(checked, key) for key in flat}
+    found = {key: value_of(checked, key) for key in flat}
+    for key, value in found.items():
+        if not all(map(_is_plain, value if isinstance(value, tuple) else (value,))):
+            raise wrong_value(key, known[key], flat[key])
+    return found
+
+
+def _is_plain(value):
+    """Whether a number is one that arrays can hold, and a text one that files can."""
+    if isinstance(value, str):
+        return not any("\ud800" <= letter <= "\udbff" for letter in value)
+    if isinstance(value, int):
+        return abs(value) < 2**63
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def key_in(error):
@@ -128,7 +175,7 @@ def key_in(error):
 
 def wrong_value(key, field, value):
     """The `UserError` for a value that the field's type does not allow."""
-    return UserError(f"{key}: got {value!r}, allowed: {allowed(field.type)}")
+    return UserError(f"{key}: got {short(value)}, allowed: {allowed(field.type)}")
 
 
 def allowed(kind):

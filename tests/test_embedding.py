@@ -130,7 +130,8 @@ def test_csv_gives_numbers_and_names_back(run, source, tmp_path):
 
 
 def test_harmless_texts():
-    assert harmless("=1+1") == "'=1+1"
+    for first in "=+-@\t\r\n＝":
+        assert harmless(f"{first}1+1") == f"'{first}1+1"
     assert harmless("'x") == "''x"
     assert harmless("a=b") == "a=b"
     assert harmless("") == ""

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from dino_tf.errors import first_line, naming
+from dino_tf.errors import first_line, naming, plain
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,18 @@ def test_naming_gives_the_file_where_the_system_does_not():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with pytest.raises(OSError, match="'b.json'"), naming("a.json"):
         raise OSError(errno.EACCES, os.strerror(errno.EACCES), "b.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Jürgens Föhn 写真 😀.jpg", "Jürgens Föhn 写真 😀.jpg"),
+        ("\x1b[31m", "\\x1b[31m"),
+        ("a\r\nb\tc", "a\\r\\nb\\tc"),
+        ("\u202egpj.exe", "\\u202egpj.exe"),
+        ("\udcff\ud800", "\\udcff\\ud800"),
+        (3, "3"),
+    ],
+)
+def test_plain(text, shown):
+    assert plain(text) == shown

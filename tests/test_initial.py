@@ -8,7 +8,13 @@ from safetensors.numpy import save_file
 from dino_tf.assemble import build_model, inspect_network
 from dino_tf.config import Config
 from dino_tf.errors import UserError
-from dino_tf.initial import Initial, fit_config, pixel_statistics, read_initial
+from dino_tf.initial import (
+    Initial,
+    evaluation_size,
+    fit_config,
+    pixel_statistics,
+    read_initial,
+)
 from dino_tf.models.backbones import create_backbone
 from dino_tf.models.weights import published_weights
 from dino_tf.presets import apply_preset
@@ -48,6 +54,20 @@ def config_of(**changes):
     }
     changes = {key.replace("__", "."): value for key, value in changes.items()}
     return Config.from_dict({**values, **changes})
+
+
+def test_sizes_of_a_strangers_run(tmp_path):
+    (tmp_path / "config.yaml").write_text("run: {eval_size: 1000000000}")
+    with pytest.raises(UserError, match="run.eval_size 1000000000, allowed: 4096"):
+        evaluation_size(tmp_path, None)
+
+
+@pytest.mark.parametrize("mean", ["3", "[1, 2]", "[1, 2, NaN]", "x", "[" * 100_000])
+def test_pixel_statistics_of_strangers(mean, tmp_path):
+    facts = {"mean": mean, "std": "[1, 1, 1]"}
+    save_file({"a": np.ones(1, "f4")}, tmp_path / "a.safetensors", facts)
+    with pytest.raises(UserError, match="its metadata has mean"):
+        pixel_statistics(tmp_path / "a.safetensors")
 
 
 def test_the_network_follows_the_weights(small):

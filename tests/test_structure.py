@@ -15,9 +15,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # only from lower ranks, or from files named before it in its own line.
 RANKS = (
     {
-        "": "errors stopping health checksums pillow_errors photo_headers photo_files "
-        "progress tasks kinds download schedules cluster guard workers rendezvous "
-        "multi_worker distribute settings config"
+        "": "errors spreadsheets stopping health checksums pillow_errors photo_headers "
+        "photo_files progress tasks kinds download schedules cluster guard workers "
+        "rendezvous multi_worker distribute settings config"
     },
     {
         "": "checks placement presets recipe_reading recipe_watching recipe",
@@ -28,7 +28,7 @@ RANKS = (
         "models": "__init__ pos_embed rope torch_tensors torch_objects torch_unpickler "
         "torch_legacy torch_file pieces block vit head xcit_block xcit resnet "
         "keras_sources keras_networks backbones classifier weights weight_files "
-        "dinov3_names recognise published loading",
+        "dinov3_names recognise published keras_files loading",
         "analysis": "__init__ boxes lost tokencut bilateral attention dino_seg "
         "feature_rank overlap saliency neighbours precision components embedding "
         "confusion patch_classes softmax_regression positions filters",
@@ -58,7 +58,10 @@ RANKS = (
         "": "run_lock run_folder keras_file checkpoint saving callbacks watch best "
         "boards assemble initial prepare"
     },
-    {"report": "__init__ jpeg curves explorer run_files network page write"},
+    {
+        "report": "__init__ jpeg run_records curves explorer run_files network page "
+        "write"
+    },
     {
         "": "films attend evaluation embed_rows embed_formats embedding model_card "
         "formats export launch run_pictures run_measures run_watch training",

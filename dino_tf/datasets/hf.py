@@ -33,7 +33,7 @@ class HF(Source):
 
         self.name = name
         self._image, self._label = _columns(data.features, name)
-        self._folders = [os.path.abspath(folder) for folder in folders]
+        self._folders = [os.path.realpath(folder) for folder in folders]
         photos = data.select_columns([self._image])
         photos = photos.cast_column(self._image, datasets.Image(decode=False))
         # Tables cost less to read than dictionaries, above all for labels.
@@ -56,7 +56,7 @@ class HF(Source):
         photo = self._photos[range(len(self))[index]][self._image][0].as_py() or {}
         if photo.get("bytes") is not None:
             return photo["bytes"]
-        path = os.path.abspath(photo.get("path") or os.curdir)
+        path = os.path.realpath(photo.get("path") or os.curdir)
         if not any(path.startswith(folder + os.sep) for folder in self._folders):
             raise OSError("the data set neither holds the photo nor a file of it")
         return read_photo_file(path)

@@ -28,7 +28,7 @@ import numpy as np
 from dino_tf.checksums import sha256_of
 from dino_tf.datasets.shard_records import DamagedRecord, array_of, boxes_of
 from dino_tf.datasets.source import Source, digest, unique_names
-from dino_tf.errors import UserError
+from dino_tf.errors import UserError, first_line
 
 FORMAT = "dino_tf shards 1"
 INDEX, UNFINISHED = "index.json", "writing.json"
@@ -51,6 +51,7 @@ ARRAYS = {"records": ROW, "names": np.dtype("u1"), "labels": np.dtype("<i4")}
 BEFORE, AFTER = 12, 4
 # Files open at once; others are opened again when they are needed.
 MOST_OPEN = 256
+LONGEST_NAME = 4096  # bytes
 
 
 def shard_name(number):
@@ -106,6 +107,7 @@ class ShardSource(Source):
 
     def id(self, index):
         start, end = _span(self._name_ends, index)
+        end = min(end, start + LONGEST_NAME)
         return _safe(self._names[start:end].tobytes().decode("utf-8", "replace"))
 
     def image_bytes(self, index):
@@ -119,10 +121,15 @@ class ShardSource(Source):
 
     def labels(self, index):
         start, end = _span(self._label_ends, index)
-        return tuple(self._labels[start:end].tolist())
+        labels = self._labels[start : min(end, start + len(self.class_names))]
+        self._require_classes(index, labels)
+        return tuple(labels.tolist())
 
     def boxes(self, index):
-        return boxes_of(self._read(index)[0])
+        boxes = boxes_of(self._read(index)[0])
+        if boxes is not None:
+            self._require_classes(index, boxes.classes)
+        return boxes
 
     def mask(self, index):
         return array_of(self._read(index)[0], "mask")
@@ -143,6 +150,13 @@ class ShardSource(Source):
         wanted |= {f"{name}.npy": sha for name, sha in self._index["arrays"].items()}
         files = ((self._folder / name, sha) for name, sha in wanted.items())
         return [line for file, sha in files if (line := _difference(file, sha))]
+
+    def _require_classes(self, index, classes):
+        if np.any((classes < 0) | (classes >= len(self.class_names))):
+            raise DamagedRecord(
+                f"record {index} of {self._folder} has a class that is none of the "
+                f"{len(self.class_names)}"
+            )
 
     def _read(self, index):
         """(serialized record, (first byte, length) of the photo in it)."""
@@ -300,8 +314,9 @@ def _mapped(folder, name):
     try:
         # Unlike `np.load` it knows neither pickles nor archives.
         array = np.lib.format.open_memmap(file, "r")
-    except (OSError, ValueError, ArithmeticError, TypeError) as error:
-        raise UserError(f"{file} cannot be read ({error})") from error
+    # Its reader of headers lets errors of Python's tokenizer and parser through.
+    except Exception as error:
+        raise UserError(f"{file} cannot be read ({first_line(error)})") from error
     if array.dtype != dtype or array.ndim != 1:
         raise UserError(f"{file} is no index of shards; allowed: 1-D {dtype.descr}")
     return array.view(np.ndarray)

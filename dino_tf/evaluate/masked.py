@@ -7,6 +7,7 @@ import numpy as np
 
 from dino_tf.analysis.overlap import VOID
 from dino_tf.errors import UserError
+from dino_tf.spreadsheets import harmless
 from dino_tf.transforms.image import try_decode
 
 KINDS = ("instance", "class")
@@ -155,5 +156,6 @@ def write_per_photo(path, source, index, columns):
         table = csv.writer(file)
         table.writerow(["photo", *columns])
         for place, row in zip(index, zip(*columns.values(), strict=True), strict=True):
-            table.writerow([source.id(int(place)), *(f"{value:.4f}" for value in row)])
+            name = harmless(source.id(int(place)))
+            table.writerow([name, *(f"{value:.4f}" for value in row)])
     return path

@@ -12,6 +12,7 @@ from dino_tf.models import published, recognise
 from dino_tf.models.backbones import create_backbone
 from dino_tf.models.classifier import Classifier
 from dino_tf.models.head import DINOHead
+from dino_tf.models.keras_files import check_keras_file
 from dino_tf.models.keras_networks import PREFIXES
 from dino_tf.models.resnet import ResNet
 from dino_tf.models.vit import VisionTransformer
@@ -168,6 +169,7 @@ def _random_backbone(source, num_heads):
 def _read_keras(path, num_heads):
     if not zipfile.is_zipfile(path):
         raise UserError(f"{path} cannot be read as a Keras model: it is no archive")
+    check_keras_file(path)
     try:
         model = keras.saving.load_model(path, compile=False)
     except Exception as error:  # Keras raises many unrelated types

@@ -14,6 +14,7 @@ WRAPPERS = ("state_dict", "model", "model_state_dict")
 # What training wraps around names: data parallelism, torch.compile, Lightning.
 PREFIXES = ("module.", "_orig_mod.", "model.")
 LONGEST_HEADER = 100_000_000  # bytes, as the safetensors library allows
+LONGEST_CONFIG = 10_000_000  # characters of a `config.json`
 PARTS = ("teacher", "student")
 HEADS = ("head.", "dino_head.")
 OTHER_HEADS = ("ibot_head.",)  # of DINOv2's patch task
@@ -97,7 +98,7 @@ def safetensors_facts(path):
             length = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(min(length, LONGEST_HEADER)))
         return dict(header.get("__metadata__", {}))
-    except (OSError, ValueError, AttributeError, TypeError):
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
         return {}
 
 
@@ -113,12 +114,13 @@ def _told_heads(path):
     try:
         told = json.loads(safetensors_facts(path).get("config", "{}"))
         if not told and path.with_name("config.json").is_file():
-            told = json.loads(path.with_name("config.json").read_text())
+            with path.with_name("config.json").open(encoding="utf-8") as file:
+                told = json.loads(file.read(LONGEST_CONFIG))
             told = {**told, **told.get("model_args", {})}
         heads = told.get("num_heads", told.get("num_attention_heads"))
-    except (OSError, ValueError, AttributeError, TypeError):
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
         return None
-    return heads if isinstance(heads, int) and heads > 0 else None
+    return heads if type(heads) is int and heads > 0 else None
 
 
 def _read_safetensors(path):

@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from dino_tf.report.run_records import MOST_ENTRIES, number, text
+
 # More points than this no screen shows.
 MOST_POINTS = 400
 # What is no curve: it counts, or is the place of the others.
@@ -132,13 +134,12 @@ def _lines(records):
             continue
         for key, value in record.items():
             if key not in PLACES and _is_number(value):
-                lines.setdefault(str(key), []).append([epoch, value])
-    return lines
+                lines.setdefault(text(key), []).append([epoch, value])
+    return dict(list(lines.items())[:MOST_ENTRIES])
 
 
 def _is_number(value):
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value)
+    return number(value) is not None
 
 
 def _others(keys):

@@ -2,13 +2,17 @@
 
 import base64
 import io
+import math
 
 import numpy as np
 from PIL import Image
 
+from dino_tf.errors import first_line
+from dino_tf.pillow_errors import UNREADABLE
 from dino_tf.visualize import draw
 
 QUALITY = 80
+MOST_PIXELS = 100_000_000  # of a picture in a run folder
 
 
 def jpeg_uri(picture, longest, quality=QUALITY):
@@ -38,13 +42,19 @@ def file_uri(path, longest, quality=QUALITY):
     Raises:
         OSError: there is no such picture.
     """
-    with Image.open(path) as picture:
-        # A box filter first: the pictures of a run are large, and there are many.
-        picture.draft("RGB", (longest, longest))
-        ratio = max(picture.size) // (2 * longest)
-        small = picture.convert("RGB")
-        pixels = small.reduce(ratio) if ratio > 1 else small
-        return jpeg_uri(np.asarray(pixels), longest, quality)
+    try:
+        # Of other formats Pillow hands some to other programs.
+        with Image.open(path, formats=("PNG", "JPEG")) as picture:
+            if math.prod(picture.size) > MOST_PIXELS:
+                raise OSError(f"{path} has too many pixels")
+            # A box filter first: the pictures of a run are large, and there are many.
+            picture.draft("RGB", (longest, longest))
+            ratio = max(picture.size) // (2 * longest)
+            small = picture.convert("RGB")
+            pixels = small.reduce(ratio) if ratio > 1 else small
+            return jpeg_uri(np.asarray(pixels), longest, quality)
+    except UNREADABLE as error:
+        raise OSError(f"{path} cannot be read ({first_line(error)})") from error
 
 
 def square(picture, side):

@@ -1,6 +1,5 @@
 """What the files of a run folder tell, as plain data for the page."""
 
-import json
 import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePath
@@ -11,6 +10,15 @@ from dino_tf.evaluate.splits import spread
 from dino_tf.health import ASIDES
 from dino_tf.report.curves import charts
 from dino_tf.report.jpeg import file_uri
+from dino_tf.report.run_records import (
+    entries,
+    members,
+    number,
+    read_object,
+    read_records,
+    text,
+    texts,
+)
 
 # Pictures of the slider: so many photos, epochs of each, and pixels.
 MOST_PHOTOS, MOST_EPOCHS, MOST_VIEWS, FRAME = 8, 8, 8, 200
@@ -63,8 +71,8 @@ def progress(folder, config):
     Returns:
         {"finished", "epochs", "done", "records", "health", "charts", "facts"}.
     """
-    records = folder.read_metrics()
-    summary = _json(folder.summary) or {}
+    records = read_records(folder.metrics)
+    summary = read_object(folder.summary) or {}
     last = records[-1] if records else {}
     uniform = config and config.head.out_dim and math.log(config.head.out_dim)
     return {
@@ -84,16 +92,14 @@ def _health(records):
         return None
     changes = []
     for record in judged:
-        verdict = str(record["verdict"])
+        verdict = text(record["verdict"])
         if not changes or changes[-1]["verdict"] != verdict:
             changes.append({"verdict": verdict, "first": record.get("epoch")})
         changes[-1]["last"] = record.get("epoch")
-    advice = judged[-1].get("advice") or []
-    advice = [advice] if isinstance(advice, str) else advice
     return {
         "verdict": changes[-1]["verdict"],
         "about": ASIDES.get(changes[-1]["verdict"], ""),
-        "advice": [str(line) for line in advice],
+        "advice": texts(judged[-1].get("advice")),
         "history": changes,
     }
 
@@ -102,34 +108,35 @@ def _facts(config, summary, records):
     """[name, text] of what a person asks first."""
     facts = []
     if config:
-        facts += [["Photos", config.data], ["Network", _network(config)]]
-    if "photos" in summary:
+        facts += [["Photos", text(config.data)], ["Network", text(_network(config))]]
+    if number(summary.get("photos")) is not None:
         facts.append(["Number of photos", f"{summary['photos']:,}"])
     if records:
-        seconds = sum(r.get("seconds", 0) for r in records)
+        seconds = sum(number(r.get("seconds")) or 0 for r in records)
         facts.append(["Training", f"{seconds / 60:.1f} minutes"])
-    for name, value in summary.items():
-        if name.startswith("knn/"):
-            facts.append([name, f"{value:.1f} %{_before(summary, name)}"])
+    for name, value in members(summary).items():
+        if name.startswith("knn/") and number(value) is not None:
+            facts.append([text(name), f"{value:.1f} %{_before(summary, name)}"])
     return facts
 
 
 def _best(folder, last):
     """[[name, text]] on the network that is kept beside the last, if there is one."""
-    best = _json(folder.best / "best.json")
-    if not isinstance(best, dict) or not _is_number(best.get("value")):
+    best = read_object(folder.best / "best.json") or {}
+    if number(best.get("value")) is None:
         return []
-    words = f"of epoch {best.get('epoch')}"
+    words = f"of epoch {text(best.get('epoch'))}"
     if best.get("epoch") == last.get("epoch"):
         words += ", the last"
-    measure = f"{best.get('measure')} {best['value']:.1f}"
+    measure = f"{text(best.get('measure'))} {best['value']:.1f}"
     return [["Best network", f"{words}, by {measure}, a rough choice: best/"]]
 
 
 def _before(summary, name):
     for start in ("untrained", "initial"):
-        if f"{start}/{name}" in summary:
-            return f" ({start} network {summary[f'{start}/{name}']:.1f} %)"
+        value = number(summary.get(f"{start}/{name}"))
+        if value is not None:
+            return f" ({start} network {value:.1f} %)"
     return ""
 
 
@@ -169,7 +176,7 @@ def watched(folder, config, kept=None):
         for view in ("original", *views)
     }
     with ThreadPoolExecutor() as threads:
-        uris = threads.map(_kept_uri(kept), files.values())
+        uris = threads.map(_kept_uri(kept, folder.path), files.values())
         found = dict(zip(files, uris, strict=True))
     return {
         "kind": base.name,
@@ -182,7 +189,7 @@ def watched(folder, config, kept=None):
 def _photo(name, views, found, count):
     originals = [found[name, "original", place] for place in range(count)]
     return {
-        "name": name,
+        "name": text(name),
         "original": next((uri for uri in originals if uri), None),
         "frames": {
             view: [found[name, view, place] for place in range(count)] for view in views
@@ -218,9 +225,11 @@ def _views(folders):
     return [*(name for name in first if name in there), *heads][:MOST_VIEWS]
 
 
-def _kept_uri(kept):
+def _kept_uri(kept, run):
     def uri(path):
         try:
+            if not _lies_in(path, run):
+                return None
             key = (str(path), path.stat().st_mtime_ns)
             if key not in kept:
                 kept[key] = file_uri(path, FRAME)
@@ -247,23 +256,23 @@ def evaluations(folder, notes):
     # Also those of the best network, which is evaluated like a run.
     files = [(at, f) for at in (folder.path, folder.best) for f in _evaluated(at)]
     for at, file in files:
-        result = _json(file)
-        if not isinstance(result, dict):
-            notes.append(f"{file.relative_to(folder.path)} cannot be read")
+        result = read_object(file) if _lies_in(file, folder.path) else None
+        if result is None:
+            notes.append(f"{text(file.relative_to(folder.path))} cannot be read")
             continue
         tasks = result.get("tasks")
         if not isinstance(tasks, dict):
             tasks = {file.stem: {"numbers": {"ours": result}}}
         shown = []
-        for name, task in tasks.items():
+        for name, task in members(tasks).items():
             shown.append(_task(name, task, at, left))
             left -= len(shown[-1]["pictures"])
-        about = [str(result[key]) for key in ("weights", "data") if key in result]
+        about = [text(result[key]) for key in ("weights", "data") if key in result]
         found.append(
             {
-                "title": file.stem if at == folder.path else f"best: {file.stem}",
+                "title": text(file.stem if at == folder.path else f"best: {file.stem}"),
                 "about": " on ".join(about),
-                "notes": _texts(result.get("notes")),
+                "notes": texts(result.get("notes")),
                 "tasks": shown,
             }
         )
@@ -276,70 +285,60 @@ def _evaluated(run):
 
 def _task(name, task, run, most_pictures):
     task = task if isinstance(task, dict) else {"failed": "its entry is damaged"}
-    numbers = task.get("numbers") or {}
-    numbers = {who: n for who, n in numbers.items() if isinstance(n, dict)}
-    keys = [k for k, v in numbers.get("ours", {}).items() if _is_number(v)]
-    options = task.get("options") or {}
+    numbers = members(task.get("numbers"))
+    numbers = {who: members(n) for who, n in numbers.items() if isinstance(n, dict)}
+    keys = [k for k, v in numbers.get("ours", {}).items() if isinstance(v, int | float)]
+    keys = [k for k in keys if not isinstance(numbers["ours"][k], bool)]
+    options = members(task.get("options"))
     return {
-        "name": name,
-        "failed": task.get("failed"),
-        "columns": list(numbers),
+        "name": text(name),
+        "failed": text(task["failed"]) if task.get("failed") else None,
+        "columns": [text(who) for who in numbers],
         "rows": [
-            [key, *(_finite(n.get(key)) for n in numbers.values())] for key in keys
+            [text(key), *(number(n.get(key)) for n in numbers.values())] for key in keys
         ],
-        "published": [_figure(f) for f in task.get("published") or []],
-        "notes": _texts(task.get("notes")),
+        "published": [_figure(f) for f in entries(task.get("published"))],
+        "notes": texts(task.get("notes")),
         "about": "; ".join(
-            f"{k} {_option(v)}" for k, v in options.items() if v is not None
+            text(f"{k} {_option(v)}") for k, v in options.items() if v is not None
         ),
-        "pictures": _pictures(task.get("files") or [], run, most_pictures),
+        "pictures": _pictures(entries(task.get("files")), run, most_pictures),
     }
 
 
 def _option(value):
     if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+        return ", ".join(map(text, entries(value)))
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else text(value)
 
 
 def _pictures(files, run, most):
     found = []
-    for file in map(PurePath, files):
+    for file in (PurePath(file) for file in files if isinstance(file, str)):
         if len(found) < most and file.suffix.lower() in (".png", ".jpg", ".jpeg"):
             # The names are relative to where `evaluate` was started.
             parts = file.parts[::-1]
-            tail = parts[: parts.index("eval")] if "eval" in parts else parts
+            tail = parts[: parts.index("eval")] if "eval" in parts else parts[:1]
             path = run.joinpath("eval", *tail[::-1])
             try:
-                uri = file_uri(path if path.is_file() else file, PICTURE, 75)
-            except OSError:  # moved or removed since
+                if not _lies_in(path, run):
+                    continue
+                uri = file_uri(path, PICTURE, 75)
+            except (OSError, ValueError):  # moved or removed since; a name with zeros
                 continue
-            found.append({"name": file.name, "picture": uri})
+            found.append({"name": text(file.name), "picture": uri})
     return found
+
+
+def _lies_in(path, run):
+    """Whether a file, followed through all links, is one of the run folder's own."""
+    return path.is_file() and path.resolve().is_relative_to(run.resolve())
 
 
 def _figure(figure):
     if not isinstance(figure, dict):
-        return str(figure)
-    value, network = figure.get("value"), figure.get("network")
-    return f"{figure.get('name')} {value}: {network} ({figure.get('source')})"
-
-
-def _texts(lines):
-    return [str(line) for line in lines or []]
-
-
-def _is_number(value):
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _finite(value):
-    return value if _is_number(value) and math.isfinite(value) else None
-
-
-def _json(path):
-    """Content of a JSON file, None where it cannot be read."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+        return text(figure)
+    name, value, network, source = (
+        text(figure.get(key)) for key in ("name", "value", "network", "source")
+    )
+    return f"{name} {value}: {network} ({source})"

@@ -1,5 +1,6 @@
 """Writing `report.html`: of any run folder, or again and again while a run trains."""
 
+import dataclasses
 import importlib.util
 import pathlib
 import time
@@ -7,25 +8,42 @@ import time
 import keras
 from threadpoolctl import threadpool_limits
 
-from dino_tf.assemble import build_model
+from dino_tf import settings
+from dino_tf.assemble import build_model, new_backbone
 from dino_tf.checkpoint import Checkpoints, Place
 from dino_tf.datasets import open_source
-from dino_tf.errors import UserError, first_line
+from dino_tf.errors import UserError, first_line, plain
 from dino_tf.models.backbones import like
+from dino_tf.models.head import DINOHead
+from dino_tf.models.keras_files import count_weights
 from dino_tf.models.loading import load_backbone
 from dino_tf.pipeline import steps_per_epoch
 from dino_tf.report import run_files
 from dino_tf.report.network import Album, Network, views
 from dino_tf.report.page import page
+from dino_tf.report.run_records import read_text
 from dino_tf.run_folder import RunFolder, write_text
 
 # While a run trains, files and network may each take this share of the time that has
 # passed; before they were measured, they are taken to need so many seconds.
 SHARE, FIRST_FILES, FIRST_NETWORK = 0.01, 1.0, 5.0
 METHODS = ("pca", "tsne")
+# A stranger's config.yaml may name any size.
+MOST = {
+    "views.global_size": 4096,
+    "views.local_size": 4096,
+    "views.num_local": 100,
+    "run.attention_size": 4096,
+    "run.eval_size": 4096,
+    "run.attention_photos": 100_000,
+    "model.image_size": 8192,
+    "model.embed_dim": 8192,
+    "model.depth": 200,
+    "head.num_layers": 20,
+}
 
 
-def write_report(path, say=print):
+def write_report(path, say=print, data=None):
     """Writes `report.html` of a run: finished, running, or of an older version.
 
     What the run folder does not have is left out, and the page says so.
@@ -33,6 +51,8 @@ def write_report(path, say=print):
     Args:
         path: Run folder.
         say: Function that shows a line to the person.
+        data: SPEC of photos in the place of those that the run names; "none" opens
+            none, and with them leaves out what the network makes of them.
 
     Returns:
         `pathlib.Path` of the page.
@@ -48,7 +68,10 @@ def write_report(path, say=print):
         )
     folder, notes = RunFolder(path), []
     config = run_files.read_config(folder, notes)
-    source, test_source = _sources(config, notes) if config else (None, None)
+    if config is not None and data is not None:
+        config.data = data
+    shown = config and _shows_photos(config, notes)
+    source, test_source = _sources(config, notes) if shown else (None, None)
     parts = {}
     if source is not None:
         backbone, label = _backbone(folder, config, source, notes)
@@ -63,7 +86,7 @@ def write_report(path, say=print):
         parts |= views(source, config)
     _write(folder, config, parts, notes)
     for line in notes:
-        say(f"not in the report: {line}")
+        say(plain(f"not in the report: {line}"))
     size = folder.report.stat().st_size / 1e6
     say(f"written: {folder.report} ({size:.1f} MB)")
     return folder.report
@@ -179,6 +202,7 @@ def _backbone(folder, config, source, notes):
     try:
         if folder.backbone.is_file():
             return _in_float32(load_backbone(folder.path)), "the end of the run"
+        _check_checkpoints(folder, config)
         steps = steps_per_epoch(len(source), config.pipeline.batch_size)
         previous = keras.config.dtype_policy()
         keras.config.set_dtype_policy(config.run.precision)
@@ -190,11 +214,41 @@ def _backbone(folder, config, source, notes):
         if place != Place():
             return _in_float32(model.teacher_backbone), str(place)
         notes.append("nothing that needs the network: no checkpoint is there yet")
-    # An older configuration may lack what a newer network asks for, and a running
-    # training may remove the checkpoint that is read.
-    except (UserError, OSError, TypeError, ValueError) as error:
+    # An older configuration may lack what a newer network asks for, a running
+    # training may remove the checkpoint that is read, and a stranger's hold anything.
+    except Exception as error:
         notes.append(f"nothing that needs the network: {first_line(error)}")
     return None, ""
+
+
+def _shows_photos(config, notes):
+    """Whether a report opens the photos; not at sizes that would fill the memory."""
+    if config.data == "none":
+        notes.append("nothing that needs the photos: --data is none")
+        return False
+    for key, most in MOST.items():
+        value = settings.value_of(config, key)
+        if value is not None and not 0 <= value <= most:
+            notes.append(f"nothing that needs the photos: {key} is {value}")
+            return False
+    return True
+
+
+def _check_checkpoints(folder, config):
+    """Refuses a network that is larger than the checkpoints, or not on this disk."""
+    sizes = [file.stat().st_size for file in folder.checkpoints.glob("*.safetensors")]
+    if config.model.arch.startswith("keras_hub:"):
+        raise UserError(f"{config.model.arch} would have to be fetched")
+
+    def head():
+        made = DINOHead(**dataclasses.asdict(config.head))
+        made.build((None, 1))
+        return made
+
+    numbers = count_weights(lambda: new_backbone(config)) + count_weights(head)
+    # No number takes less than a byte.
+    if sizes and numbers > max(sizes):
+        raise UserError("config.yaml has a larger network than the checkpoints")
 
 
 def _in_float32(backbone):
@@ -207,16 +261,14 @@ def _in_float32(backbone):
 
 def _write(folder, config, parts, notes, kept=None):
     found = run_files.progress(folder, config)
-    text = ""
-    if folder.config.is_file():
-        text = folder.config.read_text(encoding="utf-8")
+    text = read_text(folder.config)
     data = {
-        "title": folder.path.resolve().name,
+        "title": plain(folder.path.resolve().name),
         "state": _state(found, parts.get("network")),
         "attention": run_files.watched(folder, config, kept),
         "evaluations": run_files.evaluations(folder, notes),
         "configuration": run_files.configuration(text),
-        "notes": notes,
+        "notes": [plain(note) for note in notes],
         **{key: found[key] for key in ("facts", "health", "charts")},
         **parts,
     }

@@ -1,12 +1,11 @@
 """Components of patch features in colours that mean the same in every photo."""
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from dino_tf.analysis.components import Components
-from dino_tf.errors import UserError
+from dino_tf.errors import UserError, plain
 from dino_tf.visualize import draw
 
 BACKGROUND = draw.INK
@@ -14,6 +13,7 @@ ABOUT = "components"
 HEIGHT, MOST_WIDTH = 300, 420
 PAIRS = (2, 40)  # photos in a row of the sheet, and on all of it
 FIELDS = ("mean", "directions", "low", "high")
+MOST_BYTES = 2**26  # of an array: 1,000 directions of 8,192 numbers
 OBJECT_FIELDS = ("object_mean", "object_direction")
 
 
@@ -95,10 +95,36 @@ def load_components(path):
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
+            _check_members(path, arrays)
             found = dict(arrays)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError) as error:
+    except UserError:
+        raise
+    # NumPy's and zip's errors have no ancestor but this.
+    except Exception as error:
         raise UserError(f"{path} is no .npz file of components") from error
-    if set(found) not in (set(FIELDS), {*FIELDS, *OBJECT_FIELDS}):
-        allowed = ", ".join(FIELDS + OBJECT_FIELDS)
-        raise UserError(f"{path} holds {', '.join(found)}; allowed: {allowed}")
+    _check_fields(path, found)
     return Components(**found)
+
+
+def _check_members(path, arrays):
+    """Refuses other arrays, and larger ones, before they are inflated."""
+    names = set(arrays.files)
+    if names not in (set(FIELDS), {*FIELDS, *OBJECT_FIELDS}):
+        allowed, odd = ", ".join(FIELDS + OBJECT_FIELDS), ", ".join(sorted(names))
+        raise UserError(f"{path} holds {plain(odd[:200])}; allowed: {allowed}")
+    largest = max(member.file_size for member in arrays.zip.infolist())
+    if len(names) != len(arrays.zip.infolist()) or largest > MOST_BYTES:
+        raise UserError(f"{path} is too large for components: {largest} bytes")
+
+
+def _check_fields(path, found):
+    """Refuses shapes that do not belong together, and what is no number."""
+    for name, array in found.items():
+        if array.dtype.kind != "f" or not np.isfinite(array).all():
+            raise UserError(f"{path}: {name} holds other than finite numbers")
+    wide, count = found["mean"].shape, found["low"].shape
+    expected = dict.fromkeys(found, wide) | {"low": count, "high": count}
+    expected["directions"] = (*count, *wide)
+    for name, shape in expected.items():
+        if len(wide) != 1 or len(count) != 1 or found[name].shape != shape:
+            raise UserError(f"{path}: {name} has the shape {found[name].shape}")

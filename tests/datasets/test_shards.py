@@ -312,6 +312,14 @@ def test_values_of_other_types_are_refused(folder, values):
         open_source(f"shards:{folder}")
 
 
+def test_classes_that_there_are_not(folder):
+    labels = np.load(folder / "train" / "labels.npy")
+    np.save(folder / "train" / "labels.npy", np.full_like(labels, 10**6))
+    source = shards.open_shards(folder)
+    with pytest.raises(UserError, match="has a class that is none of the"):
+        source.labels(0)
+
+
 def test_stamp_is_that_of_the_content(written, folder):
     stamp = open_source(f"shards:{written}").stamp()
     assert open_source(f"shards:{folder}").stamp() == stamp

@@ -103,3 +103,10 @@ def test_table_of_photos(tmp_path):
         "00000001,0.5000,0.1235",
         "00000002,1.0000,0.0000",
     ]
+
+
+def test_names_in_a_table_are_no_formulas(tmp_path):
+    source = ArraySource(IMAGES)
+    source.id = lambda index: "=cmd|' /C calc'!A0"
+    path = write_per_photo(tmp_path / "a.csv", source, [0], {"a": np.array([0.5])})
+    assert path.read_text().splitlines()[1] == "'=cmd|' /C calc'!A0,0.5000"

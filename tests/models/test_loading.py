@@ -435,12 +435,34 @@ def test_heads_follow_the_published_rule(arrays, tmp_path):
     assert load_backbone(file).num_heads == 3
 
 
+def lying(header=None, length=None, offsets=(0, 16), shape=(4,), dtype="F32", twice=()):
+    """A file of one array of 16 bytes whose header says something else."""
+    one = {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets)}
+    two = {"b": {**one, "data_offsets": list(twice)}} if twice else {}
+    header = header or json.dumps({"a": one, **two}).encode()
+    length = len(header) if length is None else length
+    return length.to_bytes(8, "little") + header + bytes(16)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"", "w.safetensors cannot be read as safetensors"),
         (b"<html>not found</html>" * 9, "w.safetensors cannot be read"),
         (b"\xff" * 100, "w.safetensors cannot be read"),
+        (lying(length=2**63), "header too large"),
+        (lying(length=99_000_000), "invalid header length"),
+        (lying(offsets=(0, 400)), "w.safetensors cannot be read"),
+        (lying(offsets=(8, 24)), "w.safetensors cannot be read"),
+        (lying(offsets=(-16, 0)), "w.safetensors cannot be read"),
+        (lying(shape=[10**9]), "w.safetensors cannot be read"),
+        (lying(shape=[2**40, 2**40]), "w.safetensors cannot be read"),
+        (lying(shape=[-4]), "w.safetensors cannot be read"),
+        (lying(dtype="F99"), "w.safetensors cannot be read"),
+        (lying(dtype="F8_E4M3"), "w.safetensors cannot be read"),
+        (lying(twice=(0, 16)), "w.safetensors cannot be read"),
+        (lying(header=b'{"a":' * 100_000), "w.safetensors cannot be read"),
+        (lying(header=b"[" * 100_000), "w.safetensors cannot be read"),
     ],
 )
 def test_damaged_safetensors(content, message, tmp_path):
@@ -494,9 +516,10 @@ def test_heads_that_are_told_beside_the_weights(arrays, tmp_path):
     for config in ({"num_attention_heads": 4}, {"model_args": {"num_heads": 4}}):
         (tmp_path / "config.json").write_text(json.dumps(config))
         assert load_backbone(tmp_path).num_heads == 4
-    (tmp_path / "config.json").write_text("no json")
-    with pytest.raises(UserError, match="give num_heads"):
-        load_backbone(tmp_path)
+    for text in ("no json", "[" * 100_000, '{"num_heads": true}', "3", "\0"):
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(UserError, match="give num_heads"):
+            load_backbone(tmp_path)
 
 
 @pytest.mark.parametrize("heads", [0, -1, 5])

@@ -80,6 +80,41 @@ def test_files_of_something_else(tmp_path):
         save_components(fit_components(photos()), tmp_path / "file" / "basis.npz")
 
 
+def npz(path, **arrays):
+    np.savez_compressed(path, **arrays)
+    return path
+
+
+class Executed:
+    def __reduce__(self):
+        return exec, ("open('executed', 'w')",)
+
+
+GOOD = {"mean": np.zeros(2), "directions": np.zeros((1, 2)), "low": np.zeros(1)}
+GOOD |= {"high": np.ones(1)}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mean": np.array([Executed()], object)},
+        {"mean": np.array("x")},
+        {"mean": np.zeros(3)},
+        {"low": np.full(1, np.nan)},
+        {"low": np.zeros(10**7, "f8")},
+        {"../evil": np.zeros(1)},
+    ],
+    ids=str,
+)
+def test_files_of_strangers(changes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_components(npz(tmp_path / "a.npz", **GOOD)).low == [0]
+    with pytest.raises(UserError) as error:
+        load_components(npz(tmp_path / "a.npz", **{**GOOD, **changes}))
+    assert "\n" not in str(error.value)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.npz"]
+
+
 def test_other_numbers_of_components():
     with pytest.raises(UserError, match="2 components; allowed: 3"):
         paint_components(fit_components(photos(), 2), photos()[0], (8, 8))
