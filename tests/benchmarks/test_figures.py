@@ -268,3 +268,17 @@ def test_step_floor(capsys):
     assert math.isclose(shares["products"], 0.75)
     assert math.isclose(shares["floor"], 4 / (8 / 1.5 + 0.1))
     told(step_floor, result, capsys, "step as it is", "80.0%", "1.00 GB")
+
+
+def test_soak(capsys):
+    import soak
+
+    def noted(memory):
+        return {"memory_mb": memory, "files": 10, "threads": 4}
+
+    result = soak.summary(40, [noted(100 + i) for i in range(40)])
+    memory = result["held"]["memory_mb"]
+    assert memory["quarters"] == [104.5, 114.5, 124.5, 134.5]
+    assert math.isclose(memory["growth"], 134.5 / 114.5 - 1)
+    assert result["held"]["files"] == {"quarters": [10] * 4, "growth": 0.0}
+    told(soak, result, capsys, "open files", "+17.5%", "+0.0%")

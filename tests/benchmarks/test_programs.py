@@ -136,3 +136,13 @@ def test_step_floor(tmp_path, monkeypatch, capsys):
     result = result_of("step_floor", words, tmp_path, monkeypatch, capsys)
     assert all(seconds >= 0 for seconds in result["seconds"].values())
     assert result["memory_rate"] > 1e8 and result["products_rate"] > 1e8
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_soak():
+    import soak
+
+    result = soak.measure(soak.arguments(["--steps", "50"]))
+    assert set(result["held"]) == {"memory_mb", "files", "threads"}
+    assert all(min(one["quarters"]) > 0 for one in result["held"].values())
