@@ -76,7 +76,7 @@ def progress(folder, config):
     last = records[-1] if records else {}
     uniform = config and config.head.out_dim and math.log(config.head.out_dim)
     return {
-        "finished": folder.finished,
+        "finished": folder.summary.is_file(),
         "epochs": config.run.epochs if config else None,
         "done": last.get("epoch", 0),
         "health": _health(records),

@@ -104,7 +104,7 @@ GOOD |= {"high": np.ones(1)}
         {"low": np.zeros(10**7, "f8")},
         {"../evil": np.zeros(1)},
     ],
-    ids=str,
+    ids=["pickle", "text", "width", "nan", "large", "name"],
 )
 def test_files_of_strangers(changes, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
