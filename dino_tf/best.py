@@ -35,12 +35,17 @@ class Best:
 
     def __init__(self, folder, measures=MEASURES):
         self.folder, self.measures = pathlib.Path(folder), measures
-        self.file, self.facts = self.folder / "backbone.keras", None
+        self.file = self.folder / "backbone.keras"
+        self.facts = self._read() if self.file.is_file() else None
+
+    def _read(self):
+        """What `best.json` holds; None where it is missing or something else."""
         try:
-            text = (self.folder / "best.json").read_text(encoding="utf-8")
-            self.facts = json.loads(text) if self.file.is_file() else None
-        except (OSError, json.JSONDecodeError):
-            self.facts = None
+            facts = json.loads((self.folder / "best.json").read_text(encoding="utf-8"))
+            kept = {"epoch": int(facts["epoch"]), "measure": str(facts["measure"])}
+            return facts | kept | {"value": float(facts["value"])}
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None
 
     def offer(self, backbone, record):
         """Keeps a network where its epoch is the best so far.

@@ -92,15 +92,18 @@ class RunFolder:
             file.write(json.dumps(record) + "\n")
 
     def read_metrics(self):
-        """Records of `metrics.jsonl`, in order; a torn last line is passed over."""
+        """Records of `metrics.jsonl`, in order, up to a torn or a wrong line."""
         if not self.metrics.is_file():
             return []
         records = []
-        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+        for line in self.metrics.read_text("utf-8", "replace").splitlines():
             try:
-                records.append(json.loads(line))
-            except json.JSONDecodeError:
+                record = json.loads(line)
+            except (ValueError, RecursionError):
                 break
+            if not isinstance(record, dict) or type(record.get("epoch")) is not int:
+                break
+            records.append(record)
         return records
 
     def cut_metrics(self, epoch):

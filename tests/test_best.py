@@ -1,6 +1,7 @@
 """The best network of a run: chosen, kept over a restart, never half."""
 
 import json
+import zipfile
 
 import pytest
 
@@ -14,9 +15,17 @@ class Network:
         self.number, self.fails = number, fails
 
     def save(self, path):
-        path.write_text("half" if self.fails else str(self.number))
         if self.fails:
+            path.write_text("half")
             raise OSError("disk full")
+        # As Keras does, a zip.
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr("number", str(self.number))
+
+
+def kept_number(folder):
+    with zipfile.ZipFile(folder / "backbone.keras") as file:
+        return int(file.read("number"))
 
 
 def offer(best, epoch, verdict="learning", **numbers):
@@ -34,7 +43,7 @@ def test_the_best_by_k_nn_is_kept(tmp_path):
         for n, v in enumerate(offered)
     ]
     assert kept == [True, True, False, False, True]
-    assert (tmp_path / "best" / "backbone.keras").read_text() == "4"
+    assert kept_number(tmp_path / "best") == 4
     facts = json.loads((tmp_path / "best" / "best.json").read_text())
     assert facts == {"epoch": 4, "measure": "knn/watched_top1", "value": 56.0}
     assert sorted(p.name for p in (tmp_path / "best").iterdir()) == [
@@ -80,11 +89,21 @@ def test_a_failed_save_leaves_the_last(tmp_path):
     record = {"epoch": 2, "verdict": "learning", "effective_rank": 2.0}
     with pytest.raises(OSError, match="disk full"):
         best.offer(Network(2, fails=True), record)
-    assert (tmp_path / "backbone.keras").read_text() == "1"
+    assert kept_number(tmp_path) == 1
     assert Best(tmp_path).facts["epoch"] == 1
 
 
 def test_a_torn_file_of_facts_is_no_best(tmp_path):
     offer(Best(tmp_path), 1, effective_rank=1.0)
     (tmp_path / "best.json").write_text("{")
+    assert Best(tmp_path).facts is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[]", "{}", '{"epoch": "x", "measure": 1, "value": 2}', "[" * 10**5, "null"],
+)
+def test_facts_of_something_else_are_none(tmp_path, text):
+    (tmp_path / "backbone.keras").touch()
+    (tmp_path / "best.json").write_text(text)
     assert Best(tmp_path).facts is None

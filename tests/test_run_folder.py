@@ -186,3 +186,14 @@ def test_a_run_that_was_ended_while_it_finished_is_not_finished(tmp_path):
     assert not folder.finished
     (folder.path / ".holder.json").unlink()
     assert folder.finished
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["[]", '{"loss": 1}', '{"epoch": "2"}', "[" * 10**5],
+    ids=["list", "none", "text", "deep"],
+)
+def test_records_end_where_a_line_is_none(tmp_path, line):
+    folder = RunFolder(tmp_path / "run")
+    folder.metrics.write_text('{"epoch": 1}\n' + line + '\n{"epoch": 3}\n')
+    assert folder.read_metrics() == [{"epoch": 1}]

@@ -83,6 +83,12 @@ def test_run_folder_holds_everything(finished):
     assert Checkpoints(run.path / "checkpoints").places() == [Place(1), Place(2)]
 
 
+def test_the_report_says_that_the_run_is_finished(finished):
+    run, _ = finished
+    page = (run.path / "report.html").read_text()
+    assert "Finished after 2 epochs" in page and "Not finished" not in page
+
+
 def test_attention_pictures_are_written(finished):
     run, _ = finished
     folder = run.path / "attention"
