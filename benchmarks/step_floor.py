@@ -96,8 +96,8 @@ def products_of(work, width, heads):
             done += [tf.matmul(left, right) for left in lefts]
             done.append(tf.matmul(gradient, right, transpose_b=True))
             done.append(tf.matmul(lefts[0], gradient, transpose_a=True))
-        with tf.control_dependencies(done):
-            return tf.constant(0.0)
+        # One number of each, or what nobody reads would not be computed.
+        return tf.add_n([tf.reshape(product, (-1,))[0] for product in done])
 
     return lambda: float(compute()), total
 

@@ -228,7 +228,7 @@ def test_a_handful_of_photos_gets_settings_of_its_own():
         ({"optimizer__teacher_momentum": 1.5}, "from 0 to 1"),
         ({"optimizer__teacher_momentum_end": 0.5}, "optimizer.teacher_momentum 0.99"),
         ({"optimizer__min_lr": 0.1}, "up to the peak of the rate"),
-        ({"optimizer__lr": float("inf")}, "finite numbers"),
+        ({"optimizer__lr": float("inf")}, "optimizer.lr: got inf, allowed: a number"),
         ({"views__num_local": -1}, "got -1, allowed: 0 or more"),
         ({"views__global_scale": [0.5, 0.4]}, "got [0.5, 0.4], allowed: the smaller"),
         ({"views__local_scale": [0.0, 0.4]}, "above 0, up to 1"),
