@@ -46,7 +46,7 @@ PRESETS = {
         },
         "run": {
             "epochs": 11,
-            "attention_every": 5,
+            "attention_every": 6,
             "attention_size": 128,
             "eval_size": 32,
         },
