@@ -5,11 +5,11 @@ import pathlib
 from functools import partial
 
 from dino_tf.datasets.folder import EXTENSIONS, find_images
-from dino_tf.errors import UserError
+from dino_tf.errors import UserError, plain
 from dino_tf.films import FilmOptions, open_film, write_film
 from dino_tf.initial import pixel_statistics
 from dino_tf.models.loading import load_backbone
-from dino_tf.photo_files import printable, read_photo_file
+from dino_tf.photo_files import read_photo_file
 from dino_tf.transforms.image import try_decode
 from dino_tf.visualize.attention import write_attention
 from dino_tf.visualize.features import write_features
@@ -87,7 +87,7 @@ def _draw_all(work, kinds, say):
         try:
             file, about = draw(path, stem)
         except Unreadable as error:
-            bad.append(f"{printable(path)} ({error})")
+            bad.append(f"{plain(path)} ({error})")
             continue
         written.append(file)
         say(f"{number}/{len(work)} {file}{about}")

@@ -36,10 +36,14 @@ class WorkerLost(RuntimeError):
 
 
 def plain(text):
-    """A text with everything escaped that is no letter of one line.
+    r"""A text with everything escaped that is no letter of one line: `\n`, `\udcff`.
 
-    Names of strangers' files may hold what moves a terminal's cursor or renames its
-    window, and halves of characters that no terminal takes.
+    Names of files may hold any bytes but a slash and a zero: what moves a terminal's
+    cursor or renames its window, and what is no UTF-8, in Python's text lone
+    surrogates, which no terminal takes.
+
+    Args:
+        text: Text, or a path.
     """
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
 

@@ -1,8 +1,4 @@
-"""Files of photos: read where that can neither block nor fill the memory, and named.
-
-Names may hold any bytes but a slash and a zero; in Python's text those that are no
-UTF-8 are lone surrogates, which cannot be printed.
-"""
+"""Files of photos: read where that can neither block nor fill the memory."""
 
 import os
 import stat
@@ -53,12 +49,3 @@ def _require_file(about):
         raise OSError(f"{kind}, which is not opened; allowed: files")
     if about.st_size > MOST_BYTES:
         raise OSError(f"{about.st_size:,} bytes; allowed: {MOST_BYTES:,}")
-
-
-def printable(name):
-    r"""A name as text of one line: what cannot be printed becomes `\n`, `\udcff`, ...
-
-    Args:
-        name: Text or a path.
-    """
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(name))

@@ -18,9 +18,9 @@ from dino_tf.attend import attend
 from dino_tf.datasets import open_source
 from dino_tf.datasets.folder import find_images
 from dino_tf.embedding import embed
-from dino_tf.errors import UserError
+from dino_tf.errors import UserError, plain
 from dino_tf.models.backbones import create_backbone
-from dino_tf.photo_files import MOST_BYTES, printable, read_photo_file
+from dino_tf.photo_files import MOST_BYTES, read_photo_file
 from dino_tf.photo_headers import MOST_PIXELS, photo_header
 from dino_tf.pipeline import (
     BadImages,
@@ -129,7 +129,7 @@ def assert_named(found, expected):
     assert set(found) == set(expected)
     wrong = {k: v for k, v in found.items() if not v.startswith(expected[k])}
     assert not wrong
-    assert all(printable(f"{k} {v}") == f"{k} {v}" for k, v in found.items())
+    assert all(plain(f"{k} {v}") == f"{k} {v}" for k, v in found.items())
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_attend_draws_the_others(special, weights, tmp_path):
     assert len(sheets) == 16 - len(expected)
     assert {"new_line.png", "byte_.png", "-rf.png"} <= {s.name for s in sheets}
     assert said[-1].startswith(f"{len(expected)} unreadable, passed over: ")
-    assert all(printable(line) == line for line in said)
+    assert all(plain(line) == line for line in said)
 
 
 def test_embed_and_shards_leave_them_out(special, weights, tmp_path):

@@ -8,8 +8,8 @@ from pathlib import Path
 from PIL import Image
 
 from dino_tf.datasets.source import Source, digest_of_files, unique_names
-from dino_tf.errors import UserError, first_line
-from dino_tf.photo_files import printable, read_photo_file
+from dino_tf.errors import UserError, first_line, plain
+from dino_tf.photo_files import read_photo_file
 from dino_tf.photo_headers import photo_header
 from dino_tf.pillow_errors import UNREADABLE
 
@@ -110,11 +110,11 @@ def open_folder(path: str, split: str = "train") -> FileSource | None:
     if len(found) < 2 or any(len(p) == 1 for p in parts):
         classes, names = [None] * len(files), ()
     else:
-        classes = [printable(p[0]) for p in parts]
+        classes = [plain(p[0]) for p in parts]
         found |= _sibling_classes(root, folder)
-        names = sorted(map(printable, found))
+        names = sorted(map(plain, found))
     ids = ["/".join(p) for p in parts]
-    return FileSource(printable(root.name), files, ids, classes, names)
+    return FileSource(plain(root.name), files, ids, classes, names)
 
 
 def open_list(path: str, split: str = "train") -> FileSource | None:
@@ -150,7 +150,7 @@ def open_list(path: str, split: str = "train") -> FileSource | None:
     classes = [label.strip() or None for _, _, label in entries]
     files = [file.parent / name for name in names]
     _require_readable(files, f"list {str(file)!r}", looked_for=FORMATS)
-    return FileSource(printable(file.stem), files, names, classes)
+    return FileSource(plain(file.stem), files, names, classes)
 
 
 def find_images(
@@ -231,7 +231,7 @@ def _require_readable(files: Sequence[Path], where: str, looked_for) -> None:
         reason = why_unreadable(file)
         if reason is None:
             return
-        first = first or f"{printable(file.name)}: {reason}"
+        first = first or f"{plain(file.name)}: {reason}"
     if not files:
         raise UserError(f"{where} has no images; looked for {kinds}")
     raise UserError(

@@ -13,6 +13,7 @@ from dino_tf.assemble import build_model, new_backbone
 from dino_tf.checkpoint import Checkpoints, Place
 from dino_tf.datasets import open_source
 from dino_tf.errors import UserError, first_line, plain
+from dino_tf.initial import LARGEST_SIZE
 from dino_tf.models.backbones import like
 from dino_tf.models.head import DINOHead
 from dino_tf.models.keras_files import count_weights
@@ -34,7 +35,7 @@ MOST = {
     "views.local_size": 4096,
     "views.num_local": 100,
     "run.attention_size": 4096,
-    "run.eval_size": 4096,
+    "run.eval_size": LARGEST_SIZE,
     "run.attention_photos": 100_000,
     "model.image_size": 8192,
     "model.embed_dim": 8192,
