@@ -14,6 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # itself), the files in the order in which they build on each other. A file imports
 # only from lower ranks, or from files named before it in its own line.
 RANKS = (
+    {"task_options": "__init__ size knn linear segment discover finetune"},
     {
         "": "errors spreadsheets stopping health checksums pillow_errors photo_headers "
         "photo_files progress tasks kinds download schedules cluster guard workers "
