@@ -323,6 +323,8 @@ def _data_check(parsed):
         print(plain(f"  {name} ({reasons.names[name]})"))
     if len(bad) > 20:
         print(f"  and {len(bad) - 20} more")
+    for line in source.about():
+        print(plain(line))
     damage = source.damage()
     if damage:
         raise UserError("; ".join(damage[:5]))

@@ -23,7 +23,8 @@ RANKS = (
     {
         "": "checks placement presets recipe_reading recipe_watching recipe",
         "datasets": "source arrays joined archive voc_archives folder masks voc tfds "
-        "hf shard_records shards species habitats scene_drawing scenes __init__",
+        "hf shard_records shards species habitats scene_drawing scenes film davis "
+        "film_drawing film_scenes __init__",
         "transforms": "__init__ pixels first_frame image jpeg augment resample "
         "multicrop random_crop mixing shrink",
         "models": "__init__ pos_embed rope torch_tensors torch_objects torch_unpickler "
@@ -32,7 +33,8 @@ RANKS = (
         "dinov3_names recognise published keras_files loading",
         "analysis": "__init__ boxes lost tokencut bilateral attention dino_seg "
         "feature_rank overlap saliency neighbours precision components embedding "
-        "confusion patch_classes softmax_regression positions filters",
+        "confusion patch_classes softmax_regression positions filters propagation "
+        "mask_tracks",
     },
     {
         "": "stalls photo_cache photos view_worker view_processes reading pipeline "
@@ -126,6 +128,7 @@ TOLD_ELSEWHERE = {
     "on_train_batch_end",
     "on_train_begin",
     "on_train_end",
+    "about",
     "id",
     "image_bytes",
     "stamp",
