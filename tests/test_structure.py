@@ -14,7 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # itself), the files in the order in which they build on each other. A file imports
 # only from lower ranks, or from files named before it in its own line.
 RANKS = (
-    {"task_options": "__init__ size knn linear segment discover finetune"},
+    {"task_options": "__init__ size knn linear segment discover video finetune"},
     {
         "": "errors spreadsheets stopping health checksums pillow_errors photo_headers "
         "photo_files progress tasks kinds download schedules cluster guard workers "
@@ -55,6 +55,7 @@ RANKS = (
         "patches object_boxes discovery_files discovery "
         "last_block masked segment_attention segment_saliency patch_tokens "
         "segment_linear segment watched "
+        "label_propagation video_files video_tracks video "
         "layer_rates finetune_options finetune_step finetune_photos finetune",
     },
     {

@@ -86,6 +86,16 @@ FIGURES = (
             ("ResNet-50", 75.3),
         )
     ),
+    *(
+        Figure(f"video/{name}", "davis2017", f"DINO {n}", v, f"{_DINO}, table 5")
+        for n, *values in (
+            ("ViT-S/16", 61.8, 60.2, 63.4),
+            ("ViT-B/16", 62.3, 60.7, 63.9),
+            ("ViT-S/8", 69.9, 66.6, 73.1),
+            ("ViT-B/8", 71.4, 67.9, 74.9),
+        )
+        for name, v in zip(("jf_mean", "j_mean", "f_mean"), values, strict=True)
+    ),
     Figure("discover/lost_corloc", "voc2007", "DINO ViT-S/16", 61.9, _LOST),
     Figure("discover/lost_corloc", "voc2012", "DINO ViT-S/16", 64.0, _LOST),
     Figure("discover/attention_corloc", "voc2007", "DINO ViT-S/16", 45.8, _LOST),
@@ -104,7 +114,7 @@ def figures_for(spec, names):
 def data_name(spec):
     """Name by which the literature knows the data of a SPEC, such as "voc2007"."""
     kind, _, argument = spec.partition(":")
-    if kind in ("voc2007", "voc2012", "scenes"):
+    if kind in ("voc2007", "voc2012", "scenes", "davis2016", "davis2017", "films"):
         return kind
     path = argument or kind
     if kind == "masks":
