@@ -55,7 +55,7 @@ def boundary_accuracy(found, truth, tolerance=TOLERANCE):
     precision = _share_near(ours, theirs, reach)
     recall = _share_near(theirs, ours, reach)
     both = precision + recall
-    return 2 * precision * recall / both if both else 0.0
+    return float(2 * precision * recall / both) if both else 0.0
 
 
 def boundary(mask):

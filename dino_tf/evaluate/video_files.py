@@ -154,10 +154,11 @@ def write_table(path, source, judged):
 
 
 def _row(source, film, found, masks):
-    """Tiles of a few frames of a film, from the first to the last."""
-    places = np.linspace(film.start, film.stop - 1, min(COLUMNS, len(film)))
+    """Tiles of a few frames of a film, from the first to the last one judged."""
+    last = int(found["places"][-1]) if len(found["places"]) else film.stop - 1
+    places = np.unique(np.linspace(film.start, last, COLUMNS).astype(int))
     tiles = []
-    for place in np.unique(places.astype(int)).tolist():
+    for place in places.tolist():
         picture, truth = overlaid(source, film, place, masks), source.objects(place)
         shape = tile_shape(picture.shape[:2])
         picture = draw.resize(picture, shape)
