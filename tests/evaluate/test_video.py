@@ -97,7 +97,7 @@ def test_objects_of_distinct_colours_are_followed(tmp_path):
     outcome, films = judge(tmp_path)
     assert list(outcome.numbers) == [f"video/{name}" for name in NUMBERS]
     # Corners are rounded off by the enlargement, and one pixel is all that F allows.
-    assert 93 < outcome.numbers["video/j_mean"] < 97
+    assert 88 < outcome.numbers["video/j_mean"] < 93
     assert 84 < outcome.numbers["video/f_mean"] < 90
     assert outcome.numbers["video/j_recall"] == 100
     assert abs(outcome.numbers["video/j_decay"]) < 2
@@ -206,7 +206,7 @@ def test_files_of_a_result(tmp_path):
     with (tmp_path / "out" / "frames.csv").open(encoding="utf-8") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["frame", "object", "j", "f"] and len(rows) == 1 + 2 * 3
-    assert rows[1][:2] == ["pair/00001", "1"] and 0.93 < float(rows[1][2]) < 0.97
+    assert rows[1][:2] == ["pair/00001", "1"] and 0.88 < float(rows[1][2]) < 0.93
 
 
 def test_without_ffmpeg_a_line_names_the_package(tmp_path, monkeypatch):
@@ -315,7 +315,9 @@ def test_what_is_missing(tmp_path):
 
 
 def test_films_are_judged_on_the_test_split_with_a_real_network():
-    network = VisionTransformer(8, 16, 1, 2, image_size=16)
+    network = VisionTransformer(
+        patch_size=8, embed_dim=16, depth=1, num_heads=2, image_size=16
+    )
     network.build(None)
     splits = {"train": FilmScenes(count=1, frames=3), "test": FilmScenes("test", 1, 4)}
     outcome = run_task(Subject(network), Data("films", splits.get))
