@@ -116,10 +116,17 @@ class Propagator:
         """(height, width) in which the network sees frames of a shape.
 
         Raises:
-            UserError: The size that is asked for is too small for the patches.
+            UserError: The size that is asked for is too small for the patches, or the
+                network takes no such shape.
         """
-        patch = self.backbone.patch_size
-        return network_shape(shape, self.settings.size, patch)
+        size, patch = self.settings.size, self.backbone.patch_size
+        found = network_shape(shape, size, patch)
+        try:
+            if hasattr(self.backbone, "grid_of"):
+                self.backbone.grid_of(found)
+        except ValueError as error:
+            raise UserError(f"size: got {size}; {error}") from error
+        return found
 
     def expect(self, frames):
         """Tells that so many frames are about to come; see `PatchPass.expect`."""

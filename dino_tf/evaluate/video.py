@@ -63,7 +63,10 @@ def evaluate_video(
     size = source.short_side if size is None else size
     settings = Propagation(size, memory, neighbourhood, topk, temperature)
     films = FilmTracks(Subject(backbone, mean, std), source, settings, source.films)
-    numbers = summarise(films.judged())
+    try:
+        numbers = summarise(films.judged())
+    finally:
+        films.close()
     if not numbers:
         raise UserError(f"no object of {source.name!r} can be judged in any frame")
     return numbers

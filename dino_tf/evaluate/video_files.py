@@ -73,11 +73,18 @@ def save_mask(path, objects, palette):
         path: Of the new PNG file.
         objects: uint8 (H, W).
         palette: `dino_tf.datasets.film.Palette`.
+
+    Raises:
+        UserError: It cannot be written, as on a full disk.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.fromarray(np.ascontiguousarray(palette.numbers(objects)))
     image.putpalette(palette.colours.tobytes())
-    image.save(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"{path} cannot be written: {reason}") from error
 
 
 def write_film(path, source, film, masks):

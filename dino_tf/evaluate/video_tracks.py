@@ -20,8 +20,8 @@ VERSION = 1
 class FilmTracks:
     """What one network makes of the films of a source.
 
-    Numbers are kept in the subject's store, masks in a folder that ends with this
-    object. Of a film no more than a few frames are in memory.
+    Numbers are kept in the subject's store, masks in a folder that goes with this
+    object, or with `close`. Of a film no more than a few frames are in memory.
 
     Args:
         subject: `Subject`.
@@ -67,6 +67,10 @@ class FilmTracks:
         if not folder.is_dir():
             self._judge(film, lambda count: None)
         return folder
+
+    def close(self):
+        """Removes all masks."""
+        self._folder.cleanup()
 
     def _folder_of(self, film):
         return pathlib.Path(self._folder.name) / film.name

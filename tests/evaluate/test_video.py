@@ -337,6 +337,30 @@ def test_features_that_are_no_numbers(tmp_path):
         evaluate_video(Broken(), open_davis(2017, tmp_path), size=64)
 
 
+def test_a_network_of_one_shape(tmp_path):
+    class Fixed(Means):
+        def grid_of(self, size):
+            raise ValueError("allowed: (32, 32)")
+
+    write(tmp_path, "pair", MOVING[:3])
+    with pytest.raises(UserError, match="size: got 64; allowed"):
+        evaluate_video(Fixed(), open_davis(2017, tmp_path), size=64)
+
+
+@pytest.mark.slow
+def test_sequences_of_davis_2016(shared_dir, tmp_path):
+    source = open_davis(2016, shared_dir / "davis")
+    assert [(f.name, len(f)) for f in source.films] == [("blackswan", 50), ("dog", 60)]
+    for kind in ("JPEGImages", "Annotations"):
+        (tmp_path / kind / "480p" / "blackswan").mkdir(parents=True)
+        there = shared_dir / "davis" / kind / "480p" / "blackswan"
+        for file in sorted(there.iterdir())[:8]:
+            (tmp_path / kind / "480p" / "blackswan" / file.name).symlink_to(file)
+    found = evaluate_video(Means(), open_davis(2016, tmp_path), size=192)
+    # The swan is black and the water is not: colours alone follow it.
+    assert 50 < found["video/j_mean"] < 90
+
+
 def test_nearest():
     mask = np.arange(6, dtype=np.uint8).reshape(2, 3)
     assert resize_nearest(mask, (2, 3)) is mask
