@@ -1,5 +1,6 @@
 """The film contract: a source whose photos are the frames of films, with masks."""
 
+import bisect
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,12 +73,13 @@ class FilmSource(Source):
 
     def film_of(self, index):
         """The `Film` that a frame belongs to."""
-        starts = [film.start for film in self.films]
-        return self.films[int(np.searchsorted(starts, index, side="right")) - 1]
+        place = bisect.bisect_right(self.films, index, key=lambda film: film.start)
+        return self.films[place - 1]
 
     def id(self, index):
+        index = range(len(self))[index]
         film = self.film_of(index)
-        return f"{film.name}/{film.stems[range(len(self))[index] - film.start]}"
+        return f"{film.name}/{film.stems[index - film.start]}"
 
     def mask(self, index):
         objects = self.objects(index)

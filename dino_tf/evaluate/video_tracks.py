@@ -49,10 +49,10 @@ class FilmTracks:
         frames = sum(map(len, self.films))
         self._propagator.expect(frames)
         bar = self.subject.progress(frames, f"masks of {self.source.name}")
-        judged = {}
+        judged, options = {}, {"version": VERSION, **asdict(self.settings)}
+        shared = self.subject.depends(self.source, **options)
         for film in self.films:
-            options = {"film": film.name, "version": VERSION, **asdict(self.settings)}
-            depends = self.subject.depends(self.source, **options)
+            depends = {**shared, "film": film.name}
             judge = partial(self._judge, film, bar.add)
             kept = self.subject.store.kept("video", depends)
             found = kept or self.subject.store.arrays("video", depends, judge)
