@@ -9,7 +9,7 @@ import dataclasses
 import importlib
 
 from dino_tf.errors import UserError
-from dino_tf.task_options import discover, finetune, knn, linear, segment
+from dino_tf.task_options import discover, finetune, knn, linear, segment, video
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +62,12 @@ TASKS = {
         "does one box a photo, found without labels, hit an object? LOST, TokenCut",
         "dino_tf.evaluate.discovery",
         discover.OPTIONS,
+    ),
+    "video": Task(
+        "do features follow objects through a film? Masks from the first frame, as on "
+        "DAVIS",
+        "dino_tf.evaluate.video",
+        video.OPTIONS,
     ),
     "finetune": Task(
         "how well do all weights learn the labels from here? Trains a copy",

@@ -14,7 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # itself), the files in the order in which they build on each other. A file imports
 # only from lower ranks, or from files named before it in its own line.
 RANKS = (
-    {"task_options": "__init__ size knn linear segment discover finetune"},
+    {"task_options": "__init__ size knn linear segment discover video finetune"},
     {
         "": "errors spreadsheets stopping health checksums pillow_errors photo_headers "
         "photo_files progress tasks kinds download schedules cluster guard workers "
@@ -23,7 +23,8 @@ RANKS = (
     {
         "": "checks placement presets recipe_reading recipe_watching recipe",
         "datasets": "source arrays joined archive voc_archives folder masks voc tfds "
-        "hf shard_records shards species habitats scene_drawing scenes __init__",
+        "hf shard_records shards species habitats scene_drawing scenes film davis "
+        "film_drawing film_scenes __init__",
         "transforms": "__init__ pixels first_frame image jpeg augment resample "
         "multicrop random_crop mixing shrink",
         "models": "__init__ pos_embed rope torch_tensors torch_objects torch_unpickler "
@@ -32,7 +33,8 @@ RANKS = (
         "dinov3_names recognise published keras_files loading",
         "analysis": "__init__ boxes lost tokencut bilateral attention dino_seg "
         "feature_rank overlap saliency neighbours precision components embedding "
-        "confusion patch_classes softmax_regression positions filters",
+        "confusion patch_classes softmax_regression positions filters propagation "
+        "mask_tracks",
     },
     {
         "": "stalls photo_cache photos view_worker view_processes reading pipeline "
@@ -53,6 +55,7 @@ RANKS = (
         "patches object_boxes discovery_files discovery "
         "last_block masked segment_attention segment_saliency patch_tokens "
         "segment_linear segment watched "
+        "label_propagation video_files video_tracks video "
         "layer_rates finetune_options finetune_step finetune_photos finetune",
     },
     {
@@ -126,6 +129,7 @@ TOLD_ELSEWHERE = {
     "on_train_batch_end",
     "on_train_begin",
     "on_train_end",
+    "about",
     "id",
     "image_bytes",
     "stamp",

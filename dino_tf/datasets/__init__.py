@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dino_tf.datasets.davis import open_davis2016, open_davis2017
+from dino_tf.datasets.film_scenes import open_films
 from dino_tf.datasets.folder import open_folder, open_list
 from dino_tf.datasets.hf import open_hf
 from dino_tf.datasets.masks import open_masks
@@ -48,6 +50,9 @@ KINDS: dict[str, Kind] = {
         "masks:PHOTOS:MASKS", lambda a, s, d: open_masks(a, s), "two folders"
     ),
     "scenes": Kind("scenes[:COUNT]", lambda a, s, d: open_scenes(a, s)),
+    "davis2016": Kind("davis2016[:ROOT]", lambda a, s, d: open_davis2016(a or d, s)),
+    "davis2017": Kind("davis2017[:ROOT]", lambda a, s, d: open_davis2017(a or d, s)),
+    "films": Kind("films[:COUNT]", lambda a, s, d: open_films(a, s)),
 }
 
 
@@ -59,7 +64,8 @@ def open_source(
     Args:
         spec: `KIND` or `KIND:ARGUMENT`, see `KINDS`; a bare path means `folder:PATH`.
         split: "train", "test", or a name that the data set itself gives to a split.
-        data_dir: where `voc2007`, `voc2012` and `tfds` look by default.
+        data_dir: where `voc2007`, `voc2012`, `tfds`, `davis2016` and `davis2017` look
+            by default.
 
     Returns:
         The source, or None when `split` is "test" and the data set has no such split.
