@@ -18,20 +18,23 @@ RANKS = (
     {
         "": "errors spreadsheets stopping health checksums pillow_errors photo_headers "
         "photo_files progress tasks kinds download schedules cluster guard workers "
-        "rendezvous multi_worker distribute settings config"
+        "rendezvous multi_worker distribute settings config",
+        # Also for ground truth that comes as a pickle.
+        "models": "torch_tensors torch_objects torch_unpickler",
     },
     {
         "": "checks placement presets recipe_reading recipe_watching recipe",
         "datasets": "source arrays joined archive voc_archives folder masks voc tfds "
-        "hf shard_records shards species habitats scene_drawing scenes __init__",
+        "hf shard_records shards species habitats scene_drawing scenes revisited "
+        "instances copydays copies __init__",
         "transforms": "__init__ pixels first_frame image jpeg augment resample "
         "multicrop random_crop mixing shrink",
-        "models": "__init__ pos_embed rope torch_tensors torch_objects torch_unpickler "
-        "torch_legacy torch_file pieces block vit head xcit_block xcit resnet "
+        "models": "__init__ pos_embed rope torch_legacy torch_file pieces block vit head xcit_block xcit resnet "
         "keras_sources keras_networks backbones classifier weights weight_files "
         "dinov3_names recognise published keras_files loading",
         "analysis": "__init__ boxes lost tokencut bilateral attention dino_seg "
-        "feature_rank overlap saliency neighbours precision components embedding "
+        "feature_rank overlap saliency neighbours precision ranked whitening components "
+        "embedding "
         "confusion patch_classes softmax_regression positions filters",
     },
     {

@@ -24,7 +24,7 @@ class PatchPass:
 
     Args:
         backbone: has `extract(images, names)`, `patch_size`, `num_prefix_tokens`.
-        names: of "keys" and "attention".
+        names: of "keys" and "attention", or of "cls" and "tokens", all of them.
     """
 
     def __init__(self, backbone, names):
@@ -50,7 +50,8 @@ class PatchPass:
 
         Returns:
             {"keys": float32 (B, h * w, D), "attention": float32 (B, heads, h, w), that
-            of CLS}, those asked for, as NumPy arrays.
+            of CLS, "cls": float32 (B, D), "tokens": float32 (B, N, D) with prefix
+            tokens}, those asked for, as NumPy arrays.
 
         Raises:
             UserError: The images have more patches than memory is likely to hold.
@@ -108,5 +109,7 @@ class PatchPass:
         cut = {
             "keys": lambda keys: keys[:, prefix:],
             "attention": lambda attention: attention[:, :, 0, prefix:],
+            "cls": lambda cls: cls,
+            "tokens": lambda tokens: tokens,
         }
         return {n: tf.cast(cut[n](v), tf.float32) for n, v in found.items()}
