@@ -9,7 +9,15 @@ import dataclasses
 import importlib
 
 from dino_tf.errors import UserError
-from dino_tf.task_options import discover, finetune, knn, linear, segment
+from dino_tf.task_options import (
+    copy,
+    discover,
+    finetune,
+    knn,
+    linear,
+    retrieve,
+    segment,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +70,16 @@ TASKS = {
         "does one box a photo, found without labels, hit an object? LOST, TokenCut",
         "dino_tf.evaluate.discovery",
         discover.OPTIONS,
+    ),
+    "retrieve": Task(
+        "are photos of the same thing nearest? Revisited Oxford and Paris",
+        "dino_tf.evaluate.retrieve",
+        retrieve.OPTIONS,
+    ),
+    "copy": Task(
+        "is the original of a changed copy found? Copydays",
+        "dino_tf.evaluate.copy",
+        copy.OPTIONS,
     ),
     "finetune": Task(
         "how well do all weights learn the labels from here? Trains a copy",

@@ -14,7 +14,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # itself), the files in the order in which they build on each other. A file imports
 # only from lower ranks, or from files named before it in its own line.
 RANKS = (
-    {"task_options": "__init__ size knn linear segment discover finetune"},
+    {
+        "task_options": "__init__ size knn linear segment discover retrieve copy "
+        "finetune"
+    },
     {
         "": "errors spreadsheets stopping health checksums pillow_errors photo_headers "
         "photo_files progress tasks kinds download schedules cluster guard workers "
@@ -29,13 +32,13 @@ RANKS = (
         "instances copydays copies __init__",
         "transforms": "__init__ pixels first_frame image jpeg augment resample "
         "multicrop random_crop mixing shrink",
-        "models": "__init__ pos_embed rope torch_legacy torch_file pieces block vit head xcit_block xcit resnet "
-        "keras_sources keras_networks backbones classifier weights weight_files "
-        "dinov3_names recognise published keras_files loading",
+        "models": "__init__ pos_embed rope torch_legacy torch_file pieces block vit "
+        "head xcit_block xcit resnet keras_sources keras_networks backbones classifier "
+        "weights weight_files dinov3_names recognise published keras_files loading",
         "analysis": "__init__ boxes lost tokencut bilateral attention dino_seg "
-        "feature_rank overlap saliency neighbours precision ranked whitening components "
-        "embedding "
-        "confusion patch_classes softmax_regression positions filters",
+        "feature_rank overlap saliency neighbours precision ranked whitening "
+        "components embedding confusion patch_classes softmax_regression positions "
+        "filters",
     },
     {
         "": "stalls photo_cache photos view_worker view_processes reading pipeline "
@@ -45,8 +48,8 @@ RANKS = (
     {"": "dino"},
     {
         "visualize": "__init__ draw masks attention features curves neighbours "
-        "classes class_masks figure heads components distance positions filters plane "
-        "ffmpeg film_files film_writer film_pictures",
+        "ranked classes class_masks figure heads components distance positions filters "
+        "plane ffmpeg film_files film_writer film_pictures",
     },
     {
         "evaluate": "__init__ features splits labelled store subject published page "
@@ -56,6 +59,7 @@ RANKS = (
         "patches object_boxes discovery_files discovery "
         "last_block masked segment_attention segment_saliency patch_tokens "
         "segment_linear segment watched "
+        "whole_photos ranking retrieve copy "
         "layer_rates finetune_options finetune_step finetune_photos finetune",
     },
     {

@@ -1,7 +1,7 @@
 """`copies`: generated photos and copies of them, as Copydays has them.
 
-The photos are those of `scenes`; the attacks are Copydays' own: JPEG compression, crops,
-and strong ones, in which several things happen to a photo at once.
+The photos are those of `scenes`; the attacks are Copydays' own: JPEG compression,
+crops, and strong ones, in which several things happen to a photo at once.
 """
 
 import io
@@ -11,11 +11,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from dino_tf.datasets.copydays import STRONG
-from dino_tf.datasets.scenes import SIZE, Scenes
+from dino_tf.datasets.scenes import Scenes
 from dino_tf.datasets.source import Source, digest
 from dino_tf.errors import UserError
 
 COUNT = 100
+SIDE = 192  # pixels; blocks of JPEG compression are as small a part as in real photos
 QUALITIES = (3, 10, 30)  # of JPEG files
 CROPS = (20, 50, 80)  # per cent of the surface that are cut off
 # Strong copies: how often each thing happens, and how strongly at most.
@@ -41,7 +42,7 @@ class Copies(Source):
 
     name = "copies"
 
-    def __init__(self, count=COUNT, size=SIZE, seed=0):
+    def __init__(self, count=COUNT, size=SIDE, seed=0):
         self._scenes = Scenes("test", count, size, seed)
         self._key = (seed, 2)
         self._folders = [STRONG, *(f"jpegqual/{q}" for q in QUALITIES)]
@@ -100,7 +101,9 @@ def open_copies(argument: str, split: str = "train") -> Copies | None:
     if split not in ("train", "test"):
         raise UserError(f"copies has no split {split!r}; allowed: train")
     if argument and not (argument.isdecimal() and 1 <= int(argument) <= 7999):
-        raise UserError(f"copies:{argument}: allowed: copies, or copies:1 to copies:7999")
+        raise UserError(
+            f"copies:{argument}: allowed: copies, or copies:1 to copies:7999"
+        )
     return None if split == "test" else Copies(int(argument or COUNT))
 
 

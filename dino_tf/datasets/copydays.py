@@ -110,4 +110,6 @@ def sources_of_copies(copies, originals, strong=False):
 def attack_order(name):
     """Key that sorts strong attacks first and numbers by their value."""
     parts = re.split(r"(\d+)", name)
-    return name != STRONG, [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in parts]
+    return name != STRONG, [
+        (0, int(p), "") if p.isdigit() else (1, 0, p) for p in parts
+    ]

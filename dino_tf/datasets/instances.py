@@ -1,8 +1,8 @@
 """`instances`: generated photos of the same things, to be searched for.
 
 An instance is one of the photos of `scenes`, drawn larger; photos of it are views from
-elsewhere: closer or turned, in other light, blurred. Other instances of the same species
-are in the gallery as well, so that the species alone does not answer.
+elsewhere: closer or turned, in other light, blurred. Other instances of the same
+species are in the gallery as well, so that the species alone does not answer.
 """
 
 import io
@@ -22,8 +22,8 @@ COUNT = 60
 # whole (lowest, highest), and the largest turn in degrees, shift of the window against
 # its own side, change of light and blur in pixels.
 VIEWS = (
-    ("easy", 3, (0.65, 0.9), 8.0, 0.1, 0.2, 0.0),
-    ("hard", 3, (0.4, 0.6), 30.0, 0.2, 0.45, 1.5),
+    ("easy", 3, (0.7, 0.95), 8.0, 0.1, 0.2, 0.0),
+    ("hard", 3, (0.5, 0.65), 25.0, 0.15, 0.35, 1.0),
     ("junk", 1, (0.15, 0.2), 30.0, 1.0, 0.2, 0.0),
 )
 SHAPES = ((1.0, 1.0), (1.0, 0.75), (0.75, 1.0))  # width and height of a view

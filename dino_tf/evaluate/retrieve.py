@@ -193,7 +193,9 @@ def _notes(source, asked, scores, features):
 
 def _write(gallery, asked, scores, first, folder):
     """The picture of the worst queries and the photos ranked first for them."""
-    level = next(one for one in ("medium", "easy", "hard") if any(one in s for s in scores))
+    level = next(
+        one for one in ("medium", "easy", "hard") if any(one in s for s in scores)
+    )
     rows = [row for row, one in enumerate(scores) if level in one]
     rows.sort(key=lambda row: scores[row][level]["ap"])
     searches = []

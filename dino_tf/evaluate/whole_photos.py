@@ -8,7 +8,7 @@ import numpy as np
 
 from dino_tf.errors import UserError, plain
 from dino_tf.evaluate.patch_pass import PatchPass
-from dino_tf.evaluate.patches import AHEAD, MOST_ATTENTION, MOST_AT_ONCE, ahead
+from dino_tf.evaluate.patches import AHEAD, MOST_AT_ONCE, MOST_ATTENTION, ahead
 from dino_tf.transforms.image import normalize, try_decode
 
 # Photos whose features are in memory together, beside those that are judged.

@@ -10,8 +10,8 @@ OPTIONS = {
     "--whiten": {
         "type": str,
         "metavar": "SPEC",
-        "help": "photos by which features are whitened (published: 20,000 of YFCC100M); "
-        "else they are not",
+        "help": "photos by which features are whitened (published: 20,000 of "
+        "YFCC100M); else they are not",
     },
     "--distractors": {
         "type": str,
