@@ -5,7 +5,6 @@ crops, and strong ones, in which several things happen to a photo at once.
 """
 
 import io
-from functools import lru_cache
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -52,8 +51,6 @@ class Copies(Source):
             folder: tuple((row * count + i, (i,)) for i in range(count))
             for row, folder in enumerate(self._folders, 1)
         }
-        # Photos of one original are asked for one after the other, if at all.
-        self._original = lru_cache(count)(self._drawn)
 
     def __len__(self):
         return len(self._scenes) * (1 + len(self._folders))
@@ -65,7 +62,7 @@ class Copies(Source):
 
     def image_bytes(self, index):
         row, original = divmod(range(len(self))[index], len(self._scenes))
-        photo = Image.fromarray(self._original(original))
+        photo = Image.open(io.BytesIO(self._scenes.image_bytes(original)))
         if not row:
             return _jpeg(photo, 95)
         rng = np.random.default_rng((*self._key, row, original))
@@ -79,10 +76,6 @@ class Copies(Source):
     def stamp(self):
         last = [self.image_bytes(i) for i in (0, len(self) - 1)]
         return digest([self.name, self._key, len(self), *last])
-
-    def _drawn(self, original):
-        data = self._scenes.image_bytes(original)
-        return np.array(Image.open(io.BytesIO(data)))
 
 
 def open_copies(argument: str, split: str = "train") -> Copies | None:

@@ -7,7 +7,7 @@ species are in the gallery as well, so that the species alone does not answer.
 
 import io
 import math
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -52,9 +52,10 @@ class Instances(Source):
         self._size, self._key = size, (seed, 3)
         self._kinds = [view for view in VIEWS for _ in range(view[1])]
         self.gallery = count * len(self._kinds)
-        self._scene = lru_cache(count)(self._drawn)
+        # A scene is drawn a second time for its box.
+        self._box = lru_cache(None)(self._foremost)
 
-    @property
+    @cached_property
     def queries(self):
         """`Query` of each instance; its box is that of the foremost object."""
         return tuple(self._query(i) for i in range(len(self._scenes)))
@@ -72,11 +73,11 @@ class Instances(Source):
     def image_bytes(self, index):
         index = range(len(self))[index]
         if index >= self.gallery:
-            whole = Image.fromarray(self._scene(index - self.gallery)[0])
+            whole = Image.fromarray(self._scene(index - self.gallery))
             return _jpeg(whole.resize((self._size, self._size)))
         instance, view = divmod(index, len(self._kinds))
         rng = np.random.default_rng((*self._key, instance, view))
-        scene, box = self._scene(instance)
+        scene, box = self._scene(instance), self._box(instance)
         return _jpeg(_view(rng, scene, box, self._size, *self._kinds[view][2:]))
 
     def stamp(self):
@@ -88,17 +89,19 @@ class Instances(Source):
         places = {kind: [] for kind, *_ in VIEWS}
         for view, (kind, *_) in enumerate(self._kinds):
             places[kind].append(first + view)
-        box = self._scene(instance)[1] / 2  # of a photo drawn twice as large
+        box = self._box(instance) / 2  # of a photo drawn twice as large
         lists = {kind: np.array(found) for kind, found in places.items()}
         return Query(self.gallery + instance, tuple(box.tolist()), **lists)
 
-    def _drawn(self, instance):
-        """The photo, and the box of the foremost object that can be seen."""
+    def _scene(self, instance):
         data = self._scenes.image_bytes(instance)
+        return np.array(Image.open(io.BytesIO(data)))
+
+    def _foremost(self, instance):
+        """Box of the foremost object that can be seen, or of the whole scene."""
         boxes = self._scenes.boxes(instance).xyxy
         whole = np.array([0, 0, 2 * self._size, 2 * self._size], np.float32)
-        box = boxes[-1] if len(boxes) else whole
-        return np.array(Image.open(io.BytesIO(data))), box
+        return boxes[-1] if len(boxes) else whole
 
 
 def open_instances(argument: str, split: str = "train") -> Instances | None:

@@ -175,10 +175,10 @@ def _places(file, what, entry, key, gallery):
     if key not in entry:
         raise _wrong(file, f"{what} lacks {key}; allowed: all of {LISTS}")
     values = _numbers(file, what, entry[key])
-    places = values.astype(np.int64)
-    if (places != values).any() or ((places < 0) | (places >= gallery)).any():
+    known = np.isfinite(values) & (values == np.floor(values))
+    if not (known & (values >= 0) & (values < gallery)).all():
         raise _wrong(file, f"{what}: {key} is not all of 0 to {gallery - 1}")
-    return places
+    return values.astype(np.int64)
 
 
 def _box(file, what, entry):

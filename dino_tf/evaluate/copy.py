@@ -127,7 +127,7 @@ def _photos(subject, size):
     """`WholePhotos` in squares, described by CLS beside the pooled patches."""
     prefix = subject.backbone.num_prefix_tokens
 
-    def prepare(image, _):
+    def prepare(image, source, place):
         square = Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)
         return np.asarray(square)
 

@@ -1,5 +1,6 @@
 """Retrieval: are photos of the same thing nearest? Revisited Oxford and Paris."""
 
+import operator
 from functools import partial
 
 import numpy as np
@@ -57,8 +58,6 @@ def run_task(
     if size < subject.backbone.patch_size:
         least = subject.backbone.patch_size
         raise UserError(f"--size: got {size}; allowed: a patch ({least}) or more")
-    if multiscale:
-        least = least_side(subject.backbone, SCALES)
     photos = _photos(subject, source, size, multiscale, queries)
     places = [query.photo for query in source.queries]
     features, index = photos.of(source, places, f"queries of {source.name}")
@@ -114,14 +113,14 @@ def _photos(subject, source, size, multiscale, queries):
     if queries == "box":
         boxes = {query.photo: query.box for query in source.queries}
 
-    def prepare(image, place, of_source=True):
-        if of_source and boxes.get(place) is not None:
+    def prepare(image, of, place):
+        if of is source and boxes.get(place) is not None:
             image = _cut(image, boxes[place], source.id(place))
         return thumbnail(image, size, least)
 
     depends = {"task": "retrieve", "size": size, "version": VERSION}
     depends["boxes"] = sorted(boxes.items())
-    describe = lambda found: found["cls"]  # noqa: E731
+    describe = operator.itemgetter("cls")
     return WholePhotos(subject, ("cls",), prepare, describe, depends, scales)
 
 

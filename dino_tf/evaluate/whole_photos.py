@@ -25,8 +25,8 @@ class WholePhotos:
     Args:
         subject: see `Subject`.
         names: of "cls" and "tokens", what the network is to give.
-        prepare: function of (uint8 (H, W, 3), place in the source), which returns
-            uint8 (h, w, 3).
+        prepare: function of (uint8 (H, W, 3), its source, its place in the source),
+            which returns uint8 (h, w, 3).
         describe: function of {name: array (B, ...)}, which returns float32 (B, D).
         depends: what tells this preparation and description from others.
         scales: the photo in each of these sizes; the features are their mean.
@@ -112,7 +112,7 @@ class WholePhotos:
 
     def _read(self, source, place):
         image, _ = try_decode(lambda: source.image_bytes(place))
-        return place, None if image is None else self._prepare(image, place)
+        return place, None if image is None else self._prepare(image, source, place)
 
     def _batches(self, photos):
         """Lists of (place, image) of one shape; what cannot be read is left out."""
@@ -168,8 +168,8 @@ def unread_notes(photos):
         few = ", ".join(plain(name) for name in sorted(names)[:5])
         more = ", ..." if len(names) > 5 else ""
         notes.append(
-            f"{len(names)} photos of {source} cannot be read, and are found by no "
-            f"query: {few}{more}"
+            f"{len(names)} photos of {source} cannot be read, and count as not found: "
+            f"{few}{more}"
         )
     return notes
 
