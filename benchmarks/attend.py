@@ -36,6 +36,7 @@ def arguments(words=None):
     parser.add_argument("--size", type=int, default=480)
     parser.add_argument("--count", type=int, default=128, help="photos, each once")
     parser.add_argument("--chunk", type=int, default=32, help="photos in a turn")
+    turns.add_sizes(parser)
     turns.add_peer(parser)
     given = parser.parse_args(words)
     if given.size % given.patch_size:
@@ -47,7 +48,7 @@ def measure(given):
     """Runs both sides; a dictionary of all figures."""
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         folder = pathlib.Path(folder)
-        work = turns.chosen(given, "arch patch_size size chunk")
+        work = turns.chosen(given, "arch patch_size size chunk sizes")
         work["folder"] = str(folder)
         source = given.photos or photos.drawn(folder / "drawn", given.count)
         work["count"] = photos.linked(source, folder / "photos", given.count)

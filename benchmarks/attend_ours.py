@@ -15,12 +15,12 @@ def network(work):
     """The untrained network, its weights written for the other side."""
     import keras
 
-    from dino_tf.models.loading import load_backbone
+    from dino_tf.models.backbones import create_backbone
     from dino_tf.models.weights import published_weights
 
     keras.utils.set_random_seed(0)
     weights = pathlib.Path(work["folder"]) / "backbone.keras"
-    backbone = load_backbone(f"random:{work['arch']}/{work['patch_size']}")
+    backbone = create_backbone(work["arch"], work["patch_size"], **work["sizes"])
     for variable in backbone.trainable_variables:
         # Attention that has something to look at: a fresh network's is even.
         variable.assign(variable * (3.0 if "/attn/qkv/kernel" in variable.path else 1))

@@ -33,6 +33,7 @@ def arguments(words=None):
     parser.add_argument("--patch-size", type=int, default=16)
     parser.add_argument("--out-dim", type=int, default=65536)
     parser.add_argument("--folder", metavar="DIR", help="for the files; else /tmp's")
+    turns.add_sizes(parser)
     turns.add_peer(parser)
     return parser.parse_args(words)
 
@@ -41,7 +42,7 @@ def measure(given):
     """Runs both sides; a dictionary of all figures."""
     folders = tempfile.TemporaryDirectory(dir=given.folder)
     with folders as folder, contextlib.ExitStack() as stack:
-        work = turns.chosen(given, "arch patch_size out_dim")
+        work = turns.chosen(given, "arch patch_size out_dim sizes")
         rest = {"global_size": 224, "drop_path": 0.0, "precision": "float32"}
         rest |= {"xla": False, "recompute": False, "strategy": "none"}
         told = {**work, **rest, "folder": folder}

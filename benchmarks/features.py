@@ -33,6 +33,7 @@ def arguments(words=None):
     parser.add_argument("--patch-size", type=int, default=16)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--count", type=int, default=128, help="photos at most")
+    turns.add_sizes(parser)
     turns.add_peer(parser)
     return parser.parse_args(words)
 
@@ -43,7 +44,7 @@ def measure(given):
         folder = pathlib.Path(folder)
         source = given.photos or photos.drawn(folder / "drawn", given.count)
         count = photos.linked(source, folder / "photos", given.count)
-        work = turns.chosen(given, "arch patch_size batch")
+        work = turns.chosen(given, "arch patch_size batch sizes")
         work |= {"count": count, "photos": str(folder / "photos")}
         told = {**work, "folder": str(folder)}
         commands = turns.commands("features", given, told)

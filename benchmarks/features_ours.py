@@ -23,7 +23,9 @@ def main():
 
     keras.utils.set_random_seed(0)
     folder = pathlib.Path(work["folder"])
-    backbone = dino_tf.create_backbone(work["arch"], work["patch_size"])
+    backbone = dino_tf.create_backbone(
+        work["arch"], work["patch_size"], **work["sizes"]
+    )
     np.savez(folder / "backbone.npz", **published_weights(backbone))
     source = dino_tf.open_source(f"folder:{work['photos']}")
     subject = Subject(backbone, size=224, batch_size=work["batch"])

@@ -271,7 +271,11 @@ def add_network(parser, precisions):
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--out-dim", type=int, default=4096)
     parser.add_argument("--precision", default="float32", choices=precisions)
-    # Changes to the network's form, for tests.
+    add_sizes(parser)
+
+
+def add_sizes(parser):
+    """`--sizes`: changes to the network's form as JSON, for tests."""
     parser.add_argument("--sizes", type=json.loads, default={}, help=argparse.SUPPRESS)
 
 

@@ -319,10 +319,10 @@ def _data_check(parsed):
     for k, name in enumerate(source.class_names):
         print(f"  {plain(name):<20} {labels[k]}")
     print(f"{len(bad)} unreadable ({len(bad) / len(source):.1%})")
-    for name in bad[:20]:
-        print(plain(f"  {name} ({reasons.names[name]})"))
-    if len(bad) > 20:
-        print(f"  and {len(bad) - 20} more")
+    shown = [f"  {name} ({reasons.names[name]})" for name in bad[:20]]
+    more = [f"  and {len(bad) - 20} more"] if len(bad) > 20 else []
+    for line in (*shown, *more, *source.about()):
+        print(plain(line))
     damage = source.damage()
     if damage:
         raise UserError("; ".join(damage[:5]))

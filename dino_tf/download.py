@@ -14,6 +14,8 @@ from dino_tf.errors import UserError
 
 TIMEOUT = 10.0  # seconds without an answer before the next mirror is tried
 CHUNK = 1 << 20
+# A connection that brings less in so many seconds is given up, as a dead one is.
+WINDOW, LEAST = 60.0, 60_000
 RETRIES = 5  # of one mirror, as long as each try brings new bytes
 # Answers of a server that may soon give others, and how long to wait for them.
 BUSY = (408, 429, 500, 502, 503, 504)
@@ -190,6 +192,7 @@ def _keep_etag(part, etag):
 
 
 def _write(response, part, have, total, most, progress) -> None:
+    began, at = time.monotonic(), have
     with open(part, "ab" if have else "wb") as file:
         while chunk := response.read1(CHUNK):
             file.write(chunk)
@@ -198,6 +201,10 @@ def _write(response, part, have, total, most, progress) -> None:
                 raise _BadPart(f"the server sends more than {most} bytes")
             if progress:
                 progress(have, total)
+            if time.monotonic() - began > WINDOW:
+                if have - at < LEAST:
+                    raise ConnectionError(f"{have - at} bytes in {WINDOW:g} s")
+                began, at = time.monotonic(), have
     if total is not None and have < total:
         raise ConnectionError(f"connection ended after {have} of {total} bytes")
 

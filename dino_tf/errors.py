@@ -62,6 +62,9 @@ def naming(path):
 def first_line(error):
     """First line of another library's error, for a message of our own.
 
-    The name of its type where it has no text.
+    The system's words alone where a file is refused: the message names it. The name
+    of the error's type where it has no text.
     """
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return error.strerror
     return str(error).strip().partition("\n")[0].rstrip() or type(error).__name__

@@ -17,6 +17,7 @@ from dino_tf.task_options import (
     linear,
     retrieve,
     segment,
+    video,
 )
 
 
@@ -80,6 +81,12 @@ TASKS = {
         "is the original of a changed copy found? Copydays",
         "dino_tf.evaluate.copy",
         copy.OPTIONS,
+    ),
+    "video": Task(
+        "do features follow objects through a film? Masks from the first frame, as on "
+        "DAVIS",
+        "dino_tf.evaluate.video",
+        video.OPTIONS,
     ),
     "finetune": Task(
         "how well do all weights learn the labels from here? Trains a copy",

@@ -259,3 +259,27 @@ def test_a_full_disk_leaves_the_one_before(tmp_path, monkeypatch):
     assert names(tmp_path) == before
     monkeypatch.undo()
     assert Checkpoints(tmp_path).restore(tiny_model(seed=1)) == Place(1)
+
+
+def test_a_folder_that_turns_read_only_keeps_what_it_holds(tmp_path, permissions_hold):
+    model = tiny_model()
+    checkpoints = saved(tmp_path, model, Place(1))
+    before = names(tmp_path)
+    tmp_path.chmod(0o500)
+    checkpoints.save(model, Place(2))
+    with pytest.raises(PermissionError, match="epoch-0002-step-000000.safetensors"):
+        checkpoints.wait()
+    assert names(tmp_path) == before
+    assert checkpoints.restore(tiny_model(seed=1)) == Place(1)
+    tmp_path.chmod(0o700)
+    checkpoints.save(model, Place(2))
+    checkpoints.wait()
+    assert checkpoints.restore(tiny_model(seed=1)) == Place(2)
+
+
+def test_a_checkpoint_that_may_not_be_read_is_passed_over(tmp_path, permissions_hold):
+    said = []
+    checkpoints = saved(tmp_path, tiny_model(), Place(1), Place(2), say=said.append)
+    (tmp_path / "epoch-0002-step-000000.safetensors").chmod(0)
+    assert checkpoints.restore(tiny_model(seed=1)) == Place(1)
+    assert "epoch-0002" in said[0] and "Permission denied" in said[0]

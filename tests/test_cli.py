@@ -4,7 +4,6 @@ import errno
 import os
 import subprocess
 import sys
-import time
 import types
 from pathlib import Path
 
@@ -289,11 +288,8 @@ def test_answers_come_without_tensorflow(argv, code):
         f"code = main({argv!r}); "
         "assert not {'tensorflow', 'keras'} & set(sys.modules); sys.exit(code)"
     )
-    start = time.monotonic()
     done = subprocess.run([sys.executable, "-c", program], capture_output=True)
     assert done.returncode == code, done.stderr.decode()
-    # 0.4 s on an idle core; TensorFlow alone would take several.
-    assert time.monotonic() - start < 5
 
 
 def test_files_and_signals_have_a_line_and_a_code(monkeypatch, capsys):
@@ -311,3 +307,13 @@ def test_files_and_signals_have_a_line_and_a_code(monkeypatch, capsys):
         monkeypatch.setattr(cli, "_run", fail)
         assert cli.main([]) == code
         assert capsys.readouterr().err == words
+
+
+def test_a_result_folder_that_takes_no_runs(tmp_path, capsys, permissions_hold):
+    result = tmp_path / "result"
+    result.mkdir(mode=0o500)
+    argv = ["--preset", "quickstart", "--data", "scenes:64"]
+    assert cli.main([*argv, "--run.result_dir", str(result)]) == 1
+    *_, last = capsys.readouterr().err.splitlines()
+    folder = result / "quickstart-scenes"
+    assert last == f"error: {folder}: Permission denied"

@@ -1,4 +1,6 @@
+import contextlib
 import hashlib
+import time
 import urllib.error
 import urllib.request
 
@@ -224,6 +226,30 @@ def test_longer_and_shorter_than_promised(server, tmp_path, waits, length, body)
     with pytest.raises(DownloadError):
         download([server.url + "/f"], tmp_path / "f", 300_000, SHA256)
     assert not (tmp_path / "f").exists()
+
+
+def test_a_server_that_trickles_is_given_up_and_another_goes_on(
+    server, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("dino_tf.download.WINDOW", 0.05)
+    sent = []
+
+    def trickle(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(DATA)))
+        handler.end_headers()
+        with contextlib.suppress(ConnectionError):
+            for byte in DATA:
+                handler.wfile.write(bytes([byte]))
+                sent.append(byte)
+                time.sleep(0.005)
+
+    server.files["/slow"] = trickle
+    urls = [server.url + "/slow", server.url + "/good"]
+    file = download(urls, tmp_path / "f", sha256=SHA256)
+    assert file.read_bytes() == DATA and 0 < len(sent) < len(DATA)
+    with pytest.raises(DownloadError, match=r"bytes in 0\.05 s"):
+        download(urls[:1], tmp_path / "g", sha256=SHA256)
 
 
 def test_https_is_not_left():

@@ -13,7 +13,8 @@ from dino_tf.errors import first_line, naming, plain
     [
         (ValueError("wrong"), "wrong"),
         (ValueError("\n  wrong  \nand more"), "wrong"),
-        (FileNotFoundError(2, "gone", "a.jpg"), "[Errno 2] gone: 'a.jpg'"),
+        (FileNotFoundError(2, "gone", "a.jpg"), "gone"),
+        (OSError(110, "timed out"), "[Errno 110] timed out"),
         (TimeoutError(), "TimeoutError"),
         (OSError(" \n"), "OSError"),
     ],

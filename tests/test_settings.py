@@ -1,7 +1,5 @@
 """YAML of strangers: settings or one line, and nothing executed."""
 
-import time
-
 import pytest
 
 from dino_tf.config import Config
@@ -52,10 +50,8 @@ BOMB = "data:\n- &a [x]\n" + "".join(
 def test_a_stranger_settings(text, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.yaml").write_text(text)
-    began = time.monotonic()
     with pytest.raises(UserError) as error:
         Config.from_yaml(tmp_path / "config.yaml")
-    assert time.monotonic() - began < 5
     assert words in str(error.value) and len(str(error.value)) < 900
     assert plain(error.value) == str(error.value)
     assert [file.name for file in tmp_path.iterdir()] == ["config.yaml"]

@@ -74,8 +74,14 @@ def fitted(strategy=None, accumulate_steps=1, jit_compile=False, optimizer=None)
     return model, {k: float(v) for k, v in model.signals.result().items()}, history
 
 
-def test_entropy_and_divergence_add_up_to_the_loss():
-    model, found, history = fitted()
+@pytest.fixture(scope="module")
+def plain():
+    """What `fitted` gives, to look at."""
+    return fitted()
+
+
+def test_entropy_and_divergence_add_up_to_the_loss(plain):
+    _, found, history = plain
     total = found["teacher_entropy"] + found["kl"]
     assert total == pytest.approx(history["loss"][0], abs=1e-5)
     assert 0 < found["teacher_entropy"] < found["batch_entropy"] < math.log(16)
@@ -84,8 +90,8 @@ def test_entropy_and_divergence_add_up_to_the_loss():
     assert list(history) == ["loss"]
 
 
-def test_evaluation_leaves_the_signals_alone():
-    model, found, _ = fitted()
+def test_evaluation_leaves_the_signals_alone(plain):
+    model, found, _ = plain
     views = {"global": np.zeros((8, 2, 16, 16, 3)), "local": np.zeros((8, 1, 8, 8, 3))}
     data = tf.data.Dataset.from_tensor_slices(views).batch(8, drop_remainder=True)
     model.evaluate(data, verbose=0)
@@ -93,8 +99,8 @@ def test_evaluation_leaves_the_signals_alone():
 
 
 @pytest.mark.parametrize("kind", ["replicas", "parts", "xla", "float16"])
-def test_other_ways_to_compute_tell_the_same(kind, strategy):
-    whole = fitted()[1]
+def test_other_ways_to_compute_tell_the_same(kind, strategy, plain):
+    whole = dict(plain[1])
     ways = {
         "replicas": {"strategy": strategy},
         "parts": {"accumulate_steps": 2},
@@ -111,10 +117,10 @@ def test_other_ways_to_compute_tell_the_same(kind, strategy):
     assert other == pytest.approx(whole, rel=1e-3, abs=1e-4)
 
 
-def test_weights_files_do_not_hold_the_signals(tmp_path):
+def test_weights_files_do_not_hold_the_signals(tmp_path, plain):
     import h5py
 
-    model, *_ = fitted()
+    model, *_ = plain
     model.save_weights(tmp_path / "model.weights.h5")
     names = []
     with h5py.File(tmp_path / "model.weights.h5") as file:

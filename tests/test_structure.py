@@ -15,7 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # only from lower ranks, or from files named before it in its own line.
 RANKS = (
     {
-        "task_options": "__init__ size knn linear segment discover retrieve copy "
+        "task_options": "__init__ size knn linear segment discover video retrieve copy "
         "finetune"
     },
     {
@@ -28,8 +28,8 @@ RANKS = (
     {
         "": "checks placement presets recipe_reading recipe_watching recipe",
         "datasets": "source arrays joined archive voc_archives folder masks voc tfds "
-        "hf shard_records shards species habitats scene_drawing scenes revisited "
-        "instances copydays copies __init__",
+        "hf shard_records shards species habitats scene_drawing scenes film davis "
+        "film_drawing film_scenes revisited instances copydays copies __init__",
         "transforms": "__init__ pixels first_frame image jpeg augment resample "
         "multicrop random_crop mixing shrink",
         "models": "__init__ pos_embed rope torch_legacy torch_file pieces block vit "
@@ -38,7 +38,7 @@ RANKS = (
         "analysis": "__init__ boxes lost tokencut bilateral attention dino_seg "
         "feature_rank overlap saliency neighbours precision ranked whitening "
         "components embedding confusion patch_classes softmax_regression positions "
-        "filters",
+        "filters propagation mask_tracks",
     },
     {
         "": "stalls photo_cache photos view_worker view_processes reading pipeline "
@@ -60,6 +60,7 @@ RANKS = (
         "last_block masked segment_attention segment_saliency patch_tokens "
         "segment_linear segment watched "
         "whole_photos ranking retrieve copy "
+        "label_propagation video_files video_tracks video "
         "layer_rates finetune_options finetune_step finetune_photos finetune",
     },
     {
@@ -133,6 +134,7 @@ TOLD_ELSEWHERE = {
     "on_train_batch_end",
     "on_train_begin",
     "on_train_end",
+    "about",
     "id",
     "image_bytes",
     "stamp",

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from dino_tf.datasets.copies import open_copies
 from dino_tf.datasets.copydays import open_copydays
+from dino_tf.datasets.davis import open_davis2016, open_davis2017
+from dino_tf.datasets.film_scenes import open_films
 from dino_tf.datasets.folder import open_folder, open_list
 from dino_tf.datasets.hf import open_hf
 from dino_tf.datasets.instances import open_instances
@@ -58,6 +60,9 @@ KINDS: dict[str, Kind] = {
     "instances": Kind("instances[:COUNT]", lambda a, s, d: open_instances(a, s)),
     "copydays": Kind("copydays:ROOT", lambda a, s, d: open_copydays(a, s), "a folder"),
     "copies": Kind("copies[:COUNT]", lambda a, s, d: open_copies(a, s)),
+    "davis2016": Kind("davis2016[:ROOT]", lambda a, s, d: open_davis2016(a or d, s)),
+    "davis2017": Kind("davis2017[:ROOT]", lambda a, s, d: open_davis2017(a or d, s)),
+    "films": Kind("films[:COUNT]", lambda a, s, d: open_films(a, s)),
 }
 
 
@@ -69,7 +74,8 @@ def open_source(
     Args:
         spec: `KIND` or `KIND:ARGUMENT`, see `KINDS`; a bare path means `folder:PATH`.
         split: "train", "test", or a name that the data set itself gives to a split.
-        data_dir: where `voc2007`, `voc2012` and `tfds` look by default.
+        data_dir: where `voc2007`, `voc2012`, `tfds`, `davis2016` and `davis2017` look
+            by default.
 
     Returns:
         The source, or None when `split` is "test" and the data set has no such split.

@@ -85,29 +85,29 @@ def draw_scene(rng: np.random.Generator, species: int, size: int):
         -1 for none; and the pixels each object covered before others hid it.
     """
     habitat = _choose_habitat(rng, species)
-    light = _choose_light(rng)
+    light = choose_light(rng)
     poses = _place_objects(rng, SPECIES[species][2])
     image = HABITATS[habitat][1](rng, size).astype(np.float32)
-    _draw_pebbles(rng, image)
+    draw_pebbles(rng, image)
     instances = np.full((size, size), -1, np.int8)
     painted = []
     for number, pose in enumerate(poses):
         palette = PALETTES[(species + rng.choice(PALETTE_STEPS)) % len(PALETTES)]
         colours = np.array(palette) / 255 + rng.normal(0, COLOUR_CHANGE, (2, 3))
-        window, solid = _draw_object(image, species, pose, colours.astype(np.float32))
+        window, solid = draw_object(image, species, pose, colours.astype(np.float32))
         instances[window][solid] = number
         painted.append(int(solid.sum()))
-    _draw_twigs(rng, image, instances, TWIG_COLOURS[_HABITAT_NAMES[habitat]])
-    return _expose(image, *light), instances, painted
+    draw_twigs(rng, image, instances, TWIG_COLOURS[_HABITAT_NAMES[habitat]])
+    return expose(image, *light), instances, painted
 
 
-def _choose_light(rng):
+def choose_light(rng):
     """Factors of a photo's brightness, contrast and saturation."""
     strengths = np.array([EXPOSURE, CONTRAST, SATURATION])
     return (1 + rng.uniform(-strengths, strengths)).astype(np.float32)
 
 
-def _expose(image, exposure, contrast, saturation):
+def expose(image, exposure, contrast, saturation):
     """Photo uint8 of a scene in 0..1."""
     grey = (image @ GREY)[..., None]
     image = grey + (image - grey) * saturation
@@ -151,7 +151,7 @@ def _pose(rng, x, y, radius, max_turn):
     return Pose(float(x), float(y), float(radius), float(angle), flip, float(stretch))
 
 
-def _draw_object(image, species, pose, colours):
+def draw_object(image, species, pose, colours):
     """Paints one object; returns the window it lies in and its solid pixels."""
     size = len(image)
     reach = OUTLINE_REACH * pose.radius * max(pose.stretch, 1 / pose.stretch)
@@ -195,7 +195,8 @@ def _window(size, x, y, reach):
     return tuple(ranges), dx, dy
 
 
-def _draw_pebbles(rng, image):
+def draw_pebbles(rng, image):
+    """Paints small things of no class onto a square image."""
     size = len(image)
     for _ in range(rng.integers(0, PEBBLES + 1)):
         x, y = rng.uniform(0.02, 0.98, 2).tolist()
@@ -209,7 +210,7 @@ def _draw_pebbles(rng, image):
         image[window] += cover * (shade * colour.astype(np.float32) - image[window])
 
 
-def _draw_twigs(rng, image, instances, colour):
+def draw_twigs(rng, image, instances, colour):
     """Twigs that grow in from below or from a side and hide parts of the objects."""
     size = len(image)
     for _ in range(rng.integers(0, TWIGS + 1)):

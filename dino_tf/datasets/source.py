@@ -128,6 +128,16 @@ class Source:
         """
         return []
 
+    def about(self) -> list[str]:
+        """Lines for a person who checks the data, beyond counts of photos and labels.
+
+        Masks are read for them, so that broken ones are found.
+
+        Raises:
+            UserError: A mask is broken.
+        """
+        return []
+
     def record(self, index: int) -> Record:
         """All that is known about one photo.
 

@@ -125,18 +125,16 @@ def _side(subject, size):
 
 def _photos(subject, size):
     """`WholePhotos` in squares, described by CLS beside the pooled patches."""
-    prefix = subject.backbone.num_prefix_tokens
 
     def prepare(image, source, place):
         square = Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)
         return np.asarray(square)
 
     def describe(found):
-        tokens = found["tokens"]
-        return np.concatenate([tokens[:, 0], gem(tokens[:, prefix:])], axis=1)
+        return np.concatenate([found["cls"], gem(found["tokens"])], axis=1)
 
     depends = {"task": "copy", "size": size, "version": VERSION}
-    return WholePhotos(subject, ("tokens",), prepare, describe, depends)
+    return WholePhotos(subject, ("cls", "tokens"), prepare, describe, depends)
 
 
 def _whitening(photos, spec, notes):

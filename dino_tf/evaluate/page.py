@@ -15,12 +15,16 @@ th, td { padding: .2rem 1.2rem .2rem 0; text-align: right;
 th:first-child, td:first-child { text-align: left; }
 thead th { border-bottom: 1px solid #8888; font-weight: 600; }
 .figures, .notes, .facts { color: #777; font-size: .9rem; }
-img { max-width: 100%; height: auto; margin: .6rem 0; border-radius: 4px; }
+img, video { max-width: 100%; height: auto; margin: .6rem 0; border-radius: 4px; }
 code { font-size: .9em; }
 """
 PICTURES = (".png", ".jpg", ".svg")
+FILMS = (".mp4",)
 # Nothing on the page comes from elsewhere, and nothing in it runs.
-POLICY = "default-src 'none'; img-src 'self' file: data:; style-src 'unsafe-inline'"
+POLICY = (
+    "default-src 'none'; img-src 'self' file: data:; media-src 'self' file:; "
+    "style-src 'unsafe-inline'"
+)
 
 
 def page(result, folder):
@@ -61,7 +65,7 @@ def document(title, body):
 
 
 def _task(name, task, folder):
-    """Heading, table, published figures, notes and pictures of one task."""
+    """Heading, table, published figures, notes, pictures and films of one task."""
     if "failed" in task:
         return f"<h2>{safe(name)}</h2>\n<p>Not done: {safe(task['failed'])}</p>"
     options = ", ".join(f"{k} {v}" for k, v in task["options"].items())
@@ -69,7 +73,10 @@ def _task(name, task, folder):
         f"{f['name']} {f['value']:g}: {f['network']} ({f['source']})"
         for f in task["published"]
     ]
-    pictures = [file for file in task["files"] if file.lower().endswith(PICTURES)]
+    pictures, films = (
+        [file for file in task["files"] if file.lower().endswith(endings)]
+        for endings in (PICTURES, FILMS)
+    )
     return "\n".join(
         [
             f"<h2>{safe(name)}</h2>",
@@ -78,6 +85,7 @@ def _task(name, task, folder):
             *_list("notes", "Notes", task["notes"]),
             f"<p class='facts'>{safe(options)}; {task['seconds']} s</p>",
             *(image(file, folder, name) for file in pictures),
+            *(_film(file, folder) for file in films),
         ]
     )
 
@@ -95,8 +103,20 @@ def _table(numbers):
 
 def image(file, folder, name):
     """HTML of a picture, linked relative to a folder, whatever its name's letters."""
-    link = quote(os.path.relpath(file, folder).replace(os.sep, "/"))
-    return f"<img src='{safe(link)}' alt='{safe(name)}'>"
+    return f"<img src='{_link(file, folder)}' alt='{safe(name)}'>"
+
+
+def _film(file, folder):
+    """HTML of a film, of which a browser reads no more than its size beforehand."""
+    link, name = _link(file, folder), os.path.splitext(os.path.basename(file))[0]
+    return (
+        f"<figure><video controls preload='metadata' src='{link}'></video>"
+        f"<figcaption class='facts'>{safe(name)}</figcaption></figure>"
+    )
+
+
+def _link(file, folder):
+    return safe(quote(os.path.relpath(file, folder).replace(os.sep, "/")))
 
 
 def _list(kind, title, lines):

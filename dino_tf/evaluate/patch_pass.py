@@ -16,7 +16,7 @@ MOST_NUMBERS = 1 << 30
 
 
 class PatchPass:
-    """Forward passes that give keys and attention of the patches alone.
+    """Forward passes that give keys, tokens and attention of the patches alone.
 
     A ViT with a table of positions is traced once for all sizes, as soon as many
     photos are expected; others need a trace for each size, which pays only once it
@@ -24,7 +24,7 @@ class PatchPass:
 
     Args:
         backbone: has `extract(images, names)`, `patch_size`, `num_prefix_tokens`.
-        names: of "keys" and "attention", or of "cls" and "tokens", all of them.
+        names: of "keys", "tokens", "attention" and "cls".
     """
 
     def __init__(self, backbone, names):
@@ -49,9 +49,9 @@ class PatchPass:
             images: float32 (B, H, W, 3), normalised; the patch divides H and W.
 
         Returns:
-            {"keys": float32 (B, h * w, D), "attention": float32 (B, heads, h, w), that
-            of CLS, "cls": float32 (B, D), "tokens": float32 (B, N, D) with prefix
-            tokens}, those asked for, as NumPy arrays.
+            {"keys", "tokens": float32 (B, h * w, D), "attention": float32 (B, heads,
+            h, w), that of CLS, "cls": float32 (B, D)}, those asked for, as NumPy
+            arrays.
 
         Raises:
             UserError: The images have more patches than memory is likely to hold.
@@ -108,8 +108,8 @@ class PatchPass:
         prefix = self.backbone.num_prefix_tokens
         cut = {
             "keys": lambda keys: keys[:, prefix:],
+            "tokens": lambda tokens: tokens[:, prefix:],
             "attention": lambda attention: attention[:, :, 0, prefix:],
             "cls": lambda cls: cls,
-            "tokens": lambda tokens: tokens,
         }
         return {n: tf.cast(cut[n](v), tf.float32) for n, v in found.items()}

@@ -110,6 +110,15 @@ FIGURES = (
             ("supervised ViT-B/16, 224 pixels", 76.4),
         )
     ),
+    *(
+        Figure("video/jf_mean", "davis2017", f"DINO {n}", v, f"{_DINO}, table 5")
+        for n, v in (
+            ("ViT-S/16", 61.8),
+            ("ViT-B/16", 62.3),
+            ("ViT-S/8", 69.9),
+            ("ViT-B/8", 71.4),
+        )
+    ),
     Figure("discover/lost_corloc", "voc2007", "DINO ViT-S/16", 61.9, _LOST),
     Figure("discover/lost_corloc", "voc2012", "DINO ViT-S/16", 64.0, _LOST),
     Figure("discover/attention_corloc", "voc2007", "DINO ViT-S/16", 45.8, _LOST),
@@ -128,7 +137,7 @@ def figures_for(spec, names):
 def data_name(spec):
     """Name by which the literature knows the data of a SPEC, such as "voc2007"."""
     kind, _, argument = spec.partition(":")
-    if kind in ("voc2007", "voc2012", "scenes"):
+    if kind in ("voc2007", "voc2012", "scenes", "davis2016", "davis2017", "films"):
         return kind
     path = argument or kind
     if kind == "masks":

@@ -2,12 +2,13 @@
 
 import json
 import sys
+import time
 
 import pytest
 
 KEYS = {"machine", "sides", "work"}
 SIDE = {"median_seconds", "seconds", "processor_seconds", "first_seconds", "peak_mb"}
-TINY = "--arch vit_tiny --patch-size 16".split()
+TINY = ["--arch", "vit_tiny", "--patch-size", "16", "--sizes", '{"depth": 1}']
 
 
 def result_of(name, words, tmp_path, monkeypatch, capsys):
@@ -35,7 +36,7 @@ def test_knn(tmp_path, monkeypatch, capsys):
 @pytest.mark.slow
 def test_step(tmp_path, monkeypatch, capsys):
     words = [*TINY, *"--global-size 32 --local-size 16 --num-local 1".split()]
-    words += ["--sizes", '{"depth": 1}', *"--batch 2 --out-dim 16 --steps 1".split()]
+    words += "--batch 2 --out-dim 16 --steps 1".split()
     result = result_of("step", words, tmp_path, monkeypatch, capsys)
     assert set(result) == KEYS
     side = result["sides"]["ours"]
@@ -46,8 +47,7 @@ def test_step(tmp_path, monkeypatch, capsys):
 @pytest.mark.slow
 def test_network(tmp_path, monkeypatch, capsys):
     words = [*TINY, *"--global-size 32 --local-size 16 --num-local 1".split()]
-    words += ["--sizes", '{"depth": 1}', "--xla", "off"]
-    words += "--batch 2 --out-dim 16 --passes 1".split()
+    words += "--xla off --batch 2 --out-dim 16 --passes 1".split()
     result = result_of("network", words, tmp_path, monkeypatch, capsys)
     for name, numbers in (("forward", 1), ("both", 2)):
         one = result["passes"][name]
@@ -96,8 +96,8 @@ def test_checkpoint(tmp_path, monkeypatch, capsys):
     for part in result["parts"].values():
         side = part["sides"]["ours"]
         assert set(side) >= SIDE | {"bytes", "extra_mb", "mb_per_second"}
-        # Student, teacher and two moments of 10.7 million numbers in float32.
-        assert 150e6 < side["bytes"] < 190e6
+        # Student, teacher and two moments of 5.9 million numbers in float32.
+        assert 80e6 < side["bytes"] < 110e6
 
 
 @pytest.mark.slow
@@ -121,8 +121,17 @@ def test_start(tmp_path):
 
 @pytest.mark.slow
 def test_start_kept(tmp_path, monkeypatch, capsys):
+    import start_kept
+
+    def run_here(what, work, folder):
+        if what == "keep":
+            return start_kept.keep(work, folder)
+        return json.dumps(start_kept.use(work, folder, time.time()))
+
+    # Its fresh processes are spared here: what they do is done in this one.
+    monkeypatch.setattr(start_kept, "_run", run_here)
     words = [*TINY, *"--global-size 32 --local-size 16 --num-local 1".split()]
-    words += ["--sizes", '{"depth": 1}', *"--batch 2 --out-dim 16".split()]
+    words += "--batch 2 --out-dim 16".split()
     result = result_of("start_kept", words, tmp_path, monkeypatch, capsys)
     moments = result["moments"]
     assert 0 < moments["imported"] < moments["loaded"] < moments["computing begins"]
@@ -132,7 +141,7 @@ def test_start_kept(tmp_path, monkeypatch, capsys):
 @pytest.mark.slow
 def test_step_floor(tmp_path, monkeypatch, capsys):
     words = [*TINY, *"--global-size 32 --local-size 16 --num-local 1".split()]
-    words += ["--sizes", '{"depth": 1}', *"--batch 2 --out-dim 16".split()]
+    words += "--batch 2 --out-dim 16".split()
     result = result_of("step_floor", words, tmp_path, monkeypatch, capsys)
     assert all(seconds >= 0 for seconds in result["seconds"].values())
     assert result["memory_rate"] > 1e8 and result["products_rate"] > 1e8
@@ -143,6 +152,6 @@ def test_step_floor(tmp_path, monkeypatch, capsys):
 def test_soak():
     import soak
 
-    result = soak.measure(soak.arguments(["--steps", "50"]))
+    result = soak.measure(soak.arguments(["--steps", "20"]))
     assert set(result["held"]) == {"memory_mb", "files", "threads"}
     assert all(min(one["quarters"]) > 0 for one in result["held"].values())

@@ -178,3 +178,21 @@ def test_the_folder_may_vanish_while_it_is_looked_through(tmp_path, monkeypatch)
 
     monkeypatch.setattr(os.path, "realpath", vanish)
     assert [f.name for f in find_images(tmp_path)] == ["2.png"]
+
+
+def test_photos_that_may_not_be_read_are_counted(tmp_path, permissions_hold):
+    for name in ("1.png", "2.png"):
+        save(tmp_path / name)
+    (tmp_path / "1.png").chmod(0)
+    source, bad = open_source(f"folder:{tmp_path}"), BadImages()
+    assert unreadable(source, bad) == ["1.png"]
+    assert bad.names["1.png"] == "Permission denied"
+
+
+def test_folders_that_may_not_be_read(tmp_path, permissions_hold):
+    for name in ("a/1.png", "b/2.png"):
+        save(tmp_path / name)
+    (tmp_path / "a").chmod(0)
+    with pytest.raises(UserError, match="a.*Permission denied"):
+        open_source(f"folder:{tmp_path}")
+    (tmp_path / "a").chmod(0o700)

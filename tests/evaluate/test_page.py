@@ -87,3 +87,11 @@ def test_figures_stand_beside_their_own_data_and_number_only():
     assert (figure.value, other.value) == (74.5, 76.1)
     assert not figures_for("tfds:imagenet2012", ["knn/top1_k10"])
     assert not figures_for("scenes", ["knn/top1_k20"])
+
+
+def test_films_can_be_played_from_the_page():
+    text = page(
+        {**RESULT, "tasks": {"v": {**TASK, "files": ["eval/v/a b.mp4"]}}}, "eval"
+    )
+    assert "<video controls preload='metadata' src='v/a%20b.mp4'></video>" in text
+    assert "media-src 'self' file:;" in text and ">a b</figcaption>" in text

@@ -250,7 +250,7 @@ def test_saved_and_loaded_as_a_backbone(tmp_path):
 def model_and_data(depth=1, drop_path_rate=0.0, **kwargs):
     keras.utils.set_random_seed(0)
     head = DINOHead(16, hidden_dim=16, bottleneck_dim=8)
-    backbone = tiny(depth=depth, drop_path_rate=drop_path_rate)
+    backbone = tiny(depth=depth, drop_path_rate=drop_path_rate, cls_attn_layers=1)
     model = DINO(backbone, head, DINOLoss(16), 0.9, **kwargs)
     model.compile(optimizer=SGD(1e-1))
     draw = np.random.default_rng(3)
