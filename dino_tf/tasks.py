@@ -9,7 +9,16 @@ import dataclasses
 import importlib
 
 from dino_tf.errors import UserError
-from dino_tf.task_options import discover, finetune, knn, linear, segment, video
+from dino_tf.task_options import (
+    copy,
+    discover,
+    finetune,
+    knn,
+    linear,
+    retrieve,
+    segment,
+    video,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +71,16 @@ TASKS = {
         "does one box a photo, found without labels, hit an object? LOST, TokenCut",
         "dino_tf.evaluate.discovery",
         discover.OPTIONS,
+    ),
+    "retrieve": Task(
+        "are photos of the same thing nearest? Revisited Oxford and Paris",
+        "dino_tf.evaluate.retrieve",
+        retrieve.OPTIONS,
+    ),
+    "copy": Task(
+        "is the original of a changed copy found? Copydays",
+        "dino_tf.evaluate.copy",
+        copy.OPTIONS,
     ),
     "video": Task(
         "do features follow objects through a film? Masks from the first frame, as on "

@@ -14,27 +14,31 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # itself), the files in the order in which they build on each other. A file imports
 # only from lower ranks, or from files named before it in its own line.
 RANKS = (
-    {"task_options": "__init__ size knn linear segment discover video finetune"},
+    {
+        "task_options": "__init__ size knn linear segment discover video retrieve copy "
+        "finetune"
+    },
     {
         "": "errors spreadsheets stopping health checksums pillow_errors photo_headers "
         "photo_files progress tasks kinds download schedules cluster guard workers "
-        "rendezvous multi_worker distribute settings config"
+        "rendezvous multi_worker distribute settings config",
+        # Also for ground truth that comes as a pickle.
+        "models": "torch_tensors torch_objects torch_unpickler",
     },
     {
         "": "checks placement presets recipe_reading recipe_watching recipe",
         "datasets": "source arrays joined archive voc_archives folder masks voc tfds "
         "hf shard_records shards species habitats scene_drawing scenes film davis "
-        "film_drawing film_scenes __init__",
+        "film_drawing film_scenes revisited instances copydays copies __init__",
         "transforms": "__init__ pixels first_frame image jpeg augment resample "
         "multicrop random_crop mixing shrink",
-        "models": "__init__ pos_embed rope torch_tensors torch_objects torch_unpickler "
-        "torch_legacy torch_file pieces block vit head xcit_block xcit resnet "
-        "keras_sources keras_networks backbones classifier weights weight_files "
-        "dinov3_names recognise published keras_files loading",
+        "models": "__init__ pos_embed rope torch_legacy torch_file pieces block vit "
+        "head xcit_block xcit resnet keras_sources keras_networks backbones classifier "
+        "weights weight_files dinov3_names recognise published keras_files loading",
         "analysis": "__init__ boxes lost tokencut bilateral attention dino_seg "
-        "feature_rank overlap saliency neighbours precision components embedding "
-        "confusion patch_classes softmax_regression positions filters propagation "
-        "mask_tracks",
+        "feature_rank overlap saliency neighbours precision ranked whitening "
+        "components embedding confusion patch_classes softmax_regression positions "
+        "filters propagation mask_tracks",
     },
     {
         "": "stalls photo_cache photos view_worker view_processes reading pipeline "
@@ -44,8 +48,8 @@ RANKS = (
     {"": "dino"},
     {
         "visualize": "__init__ draw masks attention features curves neighbours "
-        "classes class_masks figure heads components distance positions filters plane "
-        "ffmpeg film_files film_writer film_pictures",
+        "ranked classes class_masks figure heads components distance positions filters "
+        "plane ffmpeg film_files film_writer film_pictures",
     },
     {
         "evaluate": "__init__ features splits labelled store subject published page "
@@ -55,6 +59,7 @@ RANKS = (
         "patches object_boxes discovery_files discovery "
         "last_block masked segment_attention segment_saliency patch_tokens "
         "segment_linear segment watched "
+        "whole_photos ranking retrieve copy "
         "label_propagation video_files video_tracks video "
         "layer_rates finetune_options finetune_step finetune_photos finetune",
     },

@@ -5,11 +5,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dino_tf.datasets.copies import open_copies
+from dino_tf.datasets.copydays import open_copydays
 from dino_tf.datasets.davis import open_davis2016, open_davis2017
 from dino_tf.datasets.film_scenes import open_films
 from dino_tf.datasets.folder import open_folder, open_list
 from dino_tf.datasets.hf import open_hf
+from dino_tf.datasets.instances import open_instances
 from dino_tf.datasets.masks import open_masks
+from dino_tf.datasets.revisited import open_revisited
 from dino_tf.datasets.scenes import open_scenes
 from dino_tf.datasets.shards import open_shards
 from dino_tf.datasets.source import Boxes, Record, Source, Subset
@@ -50,6 +54,12 @@ KINDS: dict[str, Kind] = {
         "masks:PHOTOS:MASKS", lambda a, s, d: open_masks(a, s), "two folders"
     ),
     "scenes": Kind("scenes[:COUNT]", lambda a, s, d: open_scenes(a, s)),
+    "revisited": Kind(
+        "revisited:ROOT", lambda a, s, d: open_revisited(a, s), "a folder"
+    ),
+    "instances": Kind("instances[:COUNT]", lambda a, s, d: open_instances(a, s)),
+    "copydays": Kind("copydays:ROOT", lambda a, s, d: open_copydays(a, s), "a folder"),
+    "copies": Kind("copies[:COUNT]", lambda a, s, d: open_copies(a, s)),
     "davis2016": Kind("davis2016[:ROOT]", lambda a, s, d: open_davis2016(a or d, s)),
     "davis2017": Kind("davis2017[:ROOT]", lambda a, s, d: open_davis2017(a or d, s)),
     "films": Kind("films[:COUNT]", lambda a, s, d: open_films(a, s)),

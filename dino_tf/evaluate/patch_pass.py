@@ -24,7 +24,7 @@ class PatchPass:
 
     Args:
         backbone: has `extract(images, names)`, `patch_size`, `num_prefix_tokens`.
-        names: of "keys", "tokens" and "attention".
+        names: of "keys", "tokens", "attention" and "cls".
     """
 
     def __init__(self, backbone, names):
@@ -50,7 +50,8 @@ class PatchPass:
 
         Returns:
             {"keys", "tokens": float32 (B, h * w, D), "attention": float32 (B, heads,
-            h, w), that of CLS}, those asked for, as NumPy arrays.
+            h, w), that of CLS, "cls": float32 (B, D)}, those asked for, as NumPy
+            arrays.
 
         Raises:
             UserError: The images have more patches than memory is likely to hold.
@@ -109,5 +110,6 @@ class PatchPass:
             "keys": lambda keys: keys[:, prefix:],
             "tokens": lambda tokens: tokens[:, prefix:],
             "attention": lambda attention: attention[:, :, 0, prefix:],
+            "cls": lambda cls: cls,
         }
         return {n: tf.cast(cut[n](v), tf.float32) for n, v in found.items()}

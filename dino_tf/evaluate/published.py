@@ -34,6 +34,8 @@ _OTHER_NAMES = {
     "dutste": "duts",
     "dutomronimage": "dutomron",
     "imagenet1k": "imagenet2012",
+    "gndroxford5kpkl": "roxford5k",
+    "gndrparis6kpkl": "rparis6k",
 }
 
 
@@ -49,6 +51,16 @@ def _saliency(data, end, *values):
     return tuple(
         Figure(f"segment/saliency_{name}{end}", data, network, value, _SALIENCY)
         for name, value in names
+    )
+
+
+def _retrieval(network, *values):
+    """mAP of revisited Oxford, medium and hard, then of Paris."""
+    places = (("roxford5k", "medium"), ("roxford5k", "hard"))
+    places += (("rparis6k", "medium"), ("rparis6k", "hard"))
+    return tuple(
+        Figure(f"retrieve/map_{level}", data, network, value, f"{_DINO}, table 3")
+        for (data, level), value in zip(places, values, strict=True)
     )
 
 
@@ -84,6 +96,18 @@ FIGURES = (
             ("ViT-B/16", 78.2),
             ("ViT-B/8", 80.1),
             ("ResNet-50", 75.3),
+        )
+    ),
+    *_retrieval("DINO ViT-S/16", 41.8, 13.7, 63.1, 34.4),
+    *_retrieval("DINO ViT-S/16, landmarks", 51.5, 24.3, 75.3, 51.6),
+    *_retrieval("DINO ResNet-50", 35.4, 11.1, 55.9, 27.5),
+    *_retrieval("supervised ViT-S/16", 33.5, 8.9, 63.0, 37.2),
+    *(
+        Figure("copy/map_strong", "copydays", network, value, f"{_DINO}, table 4")
+        for network, value in (
+            ("DINO ViT-B/16, 224 pixels", 81.7),
+            ("DINO ViT-B/8, 320 pixels", 85.5),
+            ("supervised ViT-B/16, 224 pixels", 76.4),
         )
     ),
     *(

@@ -164,6 +164,18 @@ def _hollow_array(reader, kind, shape, typecode):
     return array
 
 
+def _array_of_bytes(reader, data, dtype, shape, order, axis_order=None):
+    """An array in a pickle of protocol 5."""
+    data = bytes(data) if type(data) is bytearray else data
+    data, shape = _raw(reader, data), whole_numbers(shape)
+    if not isinstance(dtype, np.dtype) or dtype.hasobject or order not in ("C", "F"):
+        raise Damaged("a NumPy array has no type or no order")
+    if len(data) != math.prod(shape) * dtype.itemsize:
+        raise Damaged("a NumPy array has not the length of its shape")
+    # Not by `frombuffer`, which takes no arrays without elements.
+    return np.ndarray(shape, dtype, data, order=order)
+
+
 def storage_claim(saved, length):
     """What the persistent id of a storage says.
 
@@ -269,6 +281,7 @@ _MAKERS = {
     "numpy ndarray": None,
     "numpy.core.multiarray scalar": _scalar,
     "numpy.core.multiarray _reconstruct": _hollow_array,
+    "numpy.core.numeric _frombuffer": _array_of_bytes,
 }
 
 
