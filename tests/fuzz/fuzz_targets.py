@@ -8,6 +8,7 @@ mistake of ours.
 import contextlib
 import io
 import json
+import pickle
 import tarfile
 import tempfile
 import zipfile
@@ -355,3 +356,43 @@ def archive(data, folder):
     finally:
         outside = {path.name for path in folder.iterdir()} - {"in", "a"}
         assert not outside and len(list((folder / "in").iterdir())) == 1
+
+
+TRUTH = {"easy": [1], "hard": [], "junk": [0], "bbx": [0.0, 0.0, 2.0, 2.0]}
+TRUTH = {"imlist": ["a", "b"], "qimlist": ["c"], "gnd": [TRUTH]}
+
+
+def with_photo(folder):
+    (folder / "jpg").mkdir()
+    written(folder, "jpg/a.jpg", b"")
+    return folder
+
+
+@target(json.dumps(TRUTH).encode())
+def ground_truth_json(data, folder):
+    from dino_tf.datasets.revisited import open_revisited
+
+    folder = with_photo(folder)
+    return open_revisited(written(folder, "gnd_a.json", data)).queries
+
+
+@target(pickle.dumps(TRUTH, 2), pickle.dumps(TRUTH, 5))
+def ground_truth_pickle(data, folder):
+    from dino_tf.datasets.revisited import open_revisited
+
+    folder = with_photo(folder)
+    return open_revisited(written(folder, "gnd_a.pkl", data)).queries
+
+
+@target(b"a\nb\r\n", b"/JPEGImages/480p/a/00000.jpg /Annotations/480p/a/00000.png\n")
+def davis_list(data, folder):
+    from dino_tf.datasets.davis import read_list
+
+    return [folder / name for name in read_list(written(folder, "val.txt", data))]
+
+
+@target(png, lambda: png("P"))
+def davis_mask(data, folder):
+    from dino_tf.datasets.davis import read_numbers
+
+    return read_numbers(written(folder, "00000.png", data))
