@@ -8,11 +8,15 @@ STYLE = """
 :root { color-scheme: light dark; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto;
        padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+h1 { font-size: 1.5rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; }
 th, td { padding: .2rem 1.2rem .2rem 0; text-align: right;
          font-variant-numeric: tabular-nums; }
 th:first-child, td:first-child { text-align: left; }
+th:last-child, td:last-child { padding-right: 0; }
+@media (max-width: 30rem) { th, td { padding-right: .7rem; } }
+figure { margin: 0; }
 thead th { border-bottom: 1px solid #8888; font-weight: 600; }
 .figures, .notes, .facts { color: #777; font-size: .9rem; }
 img, video { max-width: 100%; height: auto; margin: .6rem 0; border-radius: 4px; }
@@ -68,7 +72,8 @@ def _task(name, task, folder):
     """Heading, table, published figures, notes, pictures and films of one task."""
     if "failed" in task:
         return f"<h2>{safe(name)}</h2>\n<p>Not done: {safe(task['failed'])}</p>"
-    options = ", ".join(f"{k} {v}" for k, v in task["options"].items())
+    given = {k: v for k, v in task["options"].items() if v is not None}
+    facts, took = [f"{k} {v}" for k, v in given.items()], f"{task['seconds']} s"
     figures = [
         f"{f['name']} {f['value']:g}: {f['network']} ({f['source']})"
         for f in task["published"]
@@ -83,7 +88,7 @@ def _task(name, task, folder):
             _table(task["numbers"]),
             *_list("figures", "Published", figures),
             *_list("notes", "Notes", task["notes"]),
-            f"<p class='facts'>{safe(options)}; {task['seconds']} s</p>",
+            f"<p class='facts'>{safe(', '.join([*facts, took]))}</p>",
             *(image(file, folder, name) for file in pictures),
             *(_film(file, folder) for file in films),
         ]

@@ -8,8 +8,8 @@
 # on two CPU cores.
 #
 # On the command line the same is `python main.py evaluate TASK --weights RUN --data
-# SPEC`, for `knn`, `linear`, `segment`, `discover` and `finetune`, or `all` of them. Other
-# data have tasks of their own: `detect`, `retrieve`, `copy`, `video`.
+# SPEC`, for `knn`, `linear`, `segment`, `discover` and `finetune`, or `all` of them.
+# Other data have tasks of their own: `detect`, `retrieve`, `copy`, `video`.
 
 # %%
 import os
