@@ -1,5 +1,6 @@
 """What is wrong with a command line, in one line that tells what is allowed."""
 
+import os
 import re
 
 from dino_tf import settings
@@ -22,6 +23,8 @@ def explain(error, argv):
     if command not in COMMANDS:
         hint = settings.nearest(command, COMMANDS)
         names = ", ".join(COMMANDS)
+        if os.path.exists(command):
+            hint = f"photos to train on are given by --data {command}"
         return UserError(f"no command {command!r}, allowed: {names}; {hint}")
     unknown = re.match(r"[Uu]nrecognized arguments: (\S+)", text)
     if unknown:
@@ -57,7 +60,9 @@ def _options(argv):
 
 def _unknown_argument(argument, argv):
     if not argument.startswith("-"):
-        return UserError(f"{argv[0]}: got {argument!r} too much; see --help")
+        takes_data = argv[0] == "train" or "data" in _options(argv)
+        hint = f"did you mean --data {argument}?" if takes_data else "see --help"
+        return UserError(f"{argv[0]}: got {argument!r} too much; {hint}")
     name = argument.lstrip("-").partition("=")[0]
     known = [*FIELDS, "config"] if argv[0] == "train" else _options(argv)
     if not known:

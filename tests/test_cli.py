@@ -94,7 +94,9 @@ def test_asked_for_default_is_told_from_silence(trained):
             "no command 'trian', allowed: train, attend, picture, evaluate, embed, "
             "report, export, data, presets",
         ),
-        ("train photos", "got 'photos' too much"),
+        ("train photos", "got 'photos' too much; did you mean --data photos?"),
+        ("embed photos --weights a --out b", "too much; did you mean --data photos?"),
+        ("/", "photos to train on are given by --data /"),
         ("attend photos", "attend: missing are weights"),
         ("attend a --weights b --sise 3", "did you mean --size?"),
         ("attend a --weights b --keep-mas 3", "did you mean --keep-mass?"),
