@@ -257,6 +257,16 @@ def undisturbed(tmp_path_factory):
     return train(tiny(folder, **{"run.name": "whole"}), quiet).path
 
 
+def test_two_runs_of_one_seed_end_in_the_same_bytes(undisturbed, tmp_path):
+    keras.utils.clear_session()
+    again = train(tiny(tmp_path, **{"run.name": "whole"}), quiet).path
+    files = [p.relative_to(undisturbed) for p in undisturbed.rglob("*") if p.is_file()]
+    kept = [f for f in files if f.suffix in (".safetensors", ".json", ".png", ".keras")]
+    assert len(kept) > 20
+    same_files(undisturbed, again, *(f for f in kept if f.name != "summary.json"))
+    assert without_times(again) == without_times(undisturbed)
+
+
 def test_a_run_that_is_being_written_is_left_alone(tmp_path):
     config = tiny(tmp_path, **{"run.name": "one"})
     folder = tmp_path / "result" / "one"
