@@ -3,7 +3,7 @@
 import json
 import pathlib
 
-from dino_tf.keras_file import save_keras
+from dino_tf.keras_writer import save_keras
 from dino_tf.run_folder import write_text
 
 # What networks are compared by, the first of them that a run measures; all are the

@@ -23,7 +23,7 @@ from dino_tf.checkpoint import Checkpoints, Place, all_state
 from dino_tf.config import Config
 from dino_tf.distribute import make_strategy, starting_sooner
 from dino_tf.errors import Diverged, Interrupted, UserError
-from dino_tf.keras_file import save_keras
+from dino_tf.keras_writer import save_keras
 from dino_tf.launch import launched
 from dino_tf.multi_worker import copy_from_chief, share_batches
 from dino_tf.pipeline import BadImages, steps_per_epoch

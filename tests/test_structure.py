@@ -64,7 +64,7 @@ RANKS = (
         "layer_rates finetune_options finetune_step finetune_photos finetune",
     },
     {
-        "": "run_lock run_folder keras_file checkpoint saving callbacks watch best "
+        "": "run_lock run_folder keras_writer checkpoint saving callbacks watch best "
         "boards assemble initial prepare"
     },
     {

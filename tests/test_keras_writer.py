@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from dino_tf.keras_file import save_keras
+from dino_tf.keras_writer import save_keras
 
 
 def network():
