@@ -27,6 +27,7 @@ TYPES = {
     "bool": "BOOL",
 }
 DAMAGED = (OSError, ValueError, KeyError, TypeError, SafetensorError)
+DAMAGED += (AttributeError, RecursionError)
 WITHIN = 2  # checkpoints kept within an epoch
 OLDER = "epoch-*.weights.h5"  # before there were steps
 
@@ -113,6 +114,7 @@ class Checkpoints:
             part.replace(weights)
             facts = dataclasses.asdict(place)
             facts |= {"bytes": weights.stat().st_size, "sha256": checksum}
+            facts["record_sha256"] = _checksum_of(facts)
             write_text(record, json.dumps(facts, indent=1) + "\n")
             self._forget()
         except OSError as error:
@@ -176,8 +178,12 @@ class Checkpoints:
         """(`Place` with what is beside it, {name: array}) of a whole checkpoint."""
         weights, record = self._files(place)
         facts = json.loads(record.read_text(encoding="utf-8"))
+        if facts.pop("record_sha256") != _checksum_of(facts):
+            raise ValueError(f"the checksum of {record.name} differs")
         size, checksum = facts.pop("bytes"), facts.pop("sha256")
         whole = Place(**facts)
+        if (whole.epoch, whole.step) != (place.epoch, place.step):
+            raise ValueError(f"{record.name} is of {whole}")
         if weights.stat().st_size != size:
             raise ValueError(f"{weights.stat().st_size} bytes, not {size}")
         if sha256_of(weights) != checksum:
@@ -188,6 +194,11 @@ class Checkpoints:
     def _files(self, place):
         stem = f"epoch-{place.epoch:04d}-step-{place.step:06d}"
         return self.folder / f"{stem}.safetensors", self.folder / f"{stem}.json"
+
+
+def _checksum_of(facts):
+    """SHA-256 of what a record tells, in hexadecimal."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def write_tensors(arrays, path):

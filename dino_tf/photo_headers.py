@@ -10,6 +10,9 @@ import struct
 # Of one photo; the number above which Pillow warns of a decompression bomb, 268 MB of
 # decoded RGB.
 MOST_PIXELS = 2**30 // 4 // 3
+# Pixels times scans of a JPEG file, a minute of decoding at the most. Photos have about
+# ten scans.
+MOST_SCANNED = 2 * 10**9
 # Longer side to shorter. Where the shorter one is made as long as a network wants it,
 # a line of one pixel by ten thousand would be gigabytes.
 MOST_STRETCH = 20
@@ -187,6 +190,10 @@ def _jpeg(data):
     pixels = height * width
     if pixels > _PIXELS_A_BYTE.get(marker, pixels) * len(data):
         raise Refused(f"{width} x {height} pixels cannot be in {len(data):,} bytes")
+    # Every scan of a progressive file goes over all pixels again.
+    scans = data.count(b"\xff\xda")
+    if scans * pixels > MOST_SCANNED:
+        raise Refused(f"{scans} scans of {width} x {height} pixels are too many")
     if pixels <= MOST_PIXELS:
         return Header("JPEG", height, width, channels)
     # All other files are decoded as a whole first, whatever the scale.

@@ -31,9 +31,17 @@ HARMLESS = {
     }.items()
     for name in names.split()
 }
-# Files that have not got their names yet, here and in subfolders.
-UNFINISHED = ("part-*.keras", "dated-*.keras", "part-*.safetensors", "*.part")
-UNFINISHED += ("tmp*.unfinished",)
+# Files that have not got their names yet, by the folder that they lie in. What else
+# lies in a run folder is the user's.
+_NETWORK = ("part-*.keras", "dated-*.keras")
+UNFINISHED = {
+    "": (*_NETWORK, "config.yaml.part", "metrics.jsonl.part", "summary.json.part")
+    + ("report.html.part", "tmp*.unfinished"),
+    "checkpoints": ("part-epoch-*.safetensors", "epoch-*.json.part"),
+    "best": (*_NETWORK, "best.json.part"),
+    "attention": ("**/tmp*.unfinished",),
+    "features": ("**/tmp*.unfinished",),
+}
 # What lies in a folder before a run has begun.
 OWN_BEFORE = {LOCK, HOLDER}
 
@@ -72,15 +80,18 @@ class RunFolder:
 
     def clear_unfinished(self):
         """Removes files that a start was writing when it was ended from outside."""
-        for pattern in UNFINISHED:
-            for file in self.path.rglob(pattern):
-                file.unlink(missing_ok=True)
+        for folder, patterns in UNFINISHED.items():
+            for pattern in patterns:
+                for file in (self.path / folder).glob(pattern):
+                    file.unlink(missing_ok=True)
 
     def open_log(self):
         """Logger that appends to `train.log`; the caller closes its handlers."""
         logger = logging.getLogger(f"dino_tf.{self.path.resolve()}")
         logger.setLevel(logging.INFO)
         logger.propagate = False
+        if self.log_file.is_symlink():
+            raise UserError(f"{self.log_file} is a link; allowed: a file of the run's")
         handler = _LogFile(self.log_file, encoding="utf-8", errors="backslashreplace")
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         logger.addHandler(handler)
@@ -92,25 +103,56 @@ class RunFolder:
             file.write(json.dumps(record) + "\n")
 
     def read_metrics(self):
-        """Records of `metrics.jsonl`, in order, up to a torn or a wrong line."""
-        if not self.metrics.is_file():
-            return []
-        records = []
-        for line in self.metrics.read_text("utf-8", "replace").splitlines():
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError):
-                break
-            if not isinstance(record, dict) or type(record.get("epoch")) is not int:
-                break
-            records.append(record)
-        return records
+        """Records of `metrics.jsonl`, in order, without torn and wrong lines."""
+        return self._metrics()[0]
 
-    def cut_metrics(self, epoch):
-        """Removes the lines of epochs after `epoch`, which will be run again."""
-        kept = [r for r in self.read_metrics() if r["epoch"] <= epoch]
-        text = "".join(json.dumps(r) + "\n" for r in kept)
+    def _metrics(self):
+        """(records, number of wrong lines beside a last one that is torn)."""
+        if not self.metrics.is_file():
+            return [], 0
+        records, wrong = [], 0
+        text = self.metrics.read_text("utf-8", "replace")
+        for line in text[: text.rfind("\n") + 1].splitlines():
+            record = _record(line)
+            wrong += record is None
+            records += [record] if record is not None else []
+        return records, wrong
+
+    def cut_metrics(self, epoch, say=print):
+        """Removes the lines of epochs after `epoch`, which will be run again.
+
+        Where others are damaged, the file as it was is kept beside it.
+
+        Args:
+            epoch: Whole epochs that stay.
+            say: Function that is told of damaged lines.
+        """
+        records, wrong = self._metrics()
+        if wrong:
+            kept = _free_name(self.path / "metrics.damaged.jsonl")
+            kept.write_bytes(self.metrics.read_bytes())
+            lines = "1 line" if wrong == 1 else f"{wrong} lines"
+            say(f"{self.metrics}: {lines} damaged, left out; as it was: {kept.name}")
+        text = "".join(json.dumps(r) + "\n" for r in records if r["epoch"] <= epoch)
         write_text(self.metrics, text)
+
+
+def _record(line):
+    """The record in a line of `metrics.jsonl`; None where there is none."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    known = isinstance(record, dict) and type(record.get("epoch")) is int
+    return record if known else None
+
+
+def _free_name(path):
+    """A path that does not exist yet: this one, or with a number before its ending."""
+    number, free = 2, path
+    while free.exists() or free.is_symlink():
+        number, free = number + 1, path.with_stem(f"{path.stem}-{number}")
+    return free
 
 
 class _LogFile(logging.FileHandler):

@@ -9,7 +9,7 @@ import time
 
 from filelock import FileLock, Timeout
 
-from dino_tf.errors import UserError
+from dino_tf.errors import UserError, plain
 
 LOCK, HOLDER = ".lock", ".holder.json"
 
@@ -39,7 +39,10 @@ def only_writer(folder, say=print):
             say(f"{_told(holder)} left {folder} without an end; its lock is taken over")
         who = {"process": os.getpid(), "host": socket.gethostname()}
         who |= {"since": time.strftime("%Y-%m-%d %H:%M:%S")}
-        holder.write_text(json.dumps(who), encoding="utf-8")
+        # A link in its place would be written through, so it is never opened.
+        holder.unlink(missing_ok=True)
+        with open(holder, "x", encoding="utf-8") as file:
+            file.write(json.dumps(who))
         yield
     finally:
         with contextlib.suppress(OSError):
@@ -51,6 +54,7 @@ def _told(holder):
     """Who holds a lock, in words."""
     try:
         who = json.loads(holder.read_text(encoding="utf-8"))
-        return f"process {who['process']} on {who['host']} (since {who['since']})"
-    except (OSError, ValueError, KeyError, TypeError):
+        told = f"process {who['process']} on {who['host']} (since {who['since']})"
+        return plain(told[:200])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "another process"

@@ -94,7 +94,8 @@ class RunWatch:
     def diverged(self):
         """Writes the epoch in which the loss was no longer finite, and what helps."""
         job, advice = self.job, advise("diverging", self.settings)
-        epoch = len(job.folder.read_metrics()) + 1
+        records = job.folder.read_metrics()
+        epoch = records[-1]["epoch"] + 1 if records else 1
         record = {"epoch": epoch, "verdict": "diverging", "advice": advice}
         job.folder.add_metrics(record)
         job.say(words(advice))

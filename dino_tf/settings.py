@@ -19,6 +19,8 @@ from dino_tf.errors import UserError, plain
 
 # A file of settings: its characters and how deep it is nested; a value in an error.
 MOST_TEXT, DEEPEST, MOST_SHOWN = 2**20, 8, 200
+# A number in any of the ways of YAML, of which some take for ever to read.
+_LONG = re.compile(r"[-+.]?[0-9][-+0-9a-fA-FxXo_:.]{100,}")
 
 
 def setting(default, doc):
@@ -119,6 +121,8 @@ def _plain_yaml(path):
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
             raise ValueError("references (*name) are not allowed")
+        if isinstance(event, yaml.ScalarEvent) and _LONG.fullmatch(event.value):
+            raise ValueError("a number of more than a hundred digits")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
@@ -130,7 +134,10 @@ def _plain_yaml(path):
 
 def short(value):
     """A value as an error shows it: on one line that is not too long."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes out no number of thousands of digits
+        text = "a number of thousands of digits"
     return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 

@@ -171,7 +171,7 @@ class Job:
                 copy_from_chief(all_state(model))
         if chief:
             self._announce(place, resumed, model.student_backbone)
-            self.folder.cut_metrics(place.epoch)
+            self.folder.cut_metrics(place.epoch, self.say)
         self._fit(model, place)
         if chief:
             return self._finish(model, began)

@@ -77,6 +77,12 @@ def large_jpeg(side=9472, **options):
     return encode(Image.new("L", (side, side), 77), "JPEG", quality=10, **options)
 
 
+def scanned_again(times):
+    """A progressive JPEG file whose last scan comes again and again."""
+    data = encode(Image.new("L", (4096, 4096), 77), "JPEG", progressive=True)
+    return data[:-2] + data[data.rindex(b"\xff\xda") : -2] * times + data[-2:]
+
+
 def kinds():
     """The dictionary `KINDS`; takes a second."""
     jpeg, plain = encode(photo(), "JPEG", quality=90), encode(photo(), "PNG")
@@ -162,6 +168,7 @@ def kinds():
         "bomb.gif": (gif[:6] + b"\xff" * 4 + gif[10:], "65535 x 65535 pixels; a"),
         "bomb.bmp": (bmp_bomb(), "50000 x 50000 pixels; a"),
         "bomb.webp": (webp_bomb(), "16777216 x 16777216 pixels; a"),
+        "scans.jpg": (scanned_again(200), "206 scans of 4096 x 4096 pixels"),
         "large.jpg": (large_jpeg(progressive=True), "9472 x 9472 pixels; a"),
         "thin.png": (png(1, 21, 8, 0, bytes(42)), "1 x 21 pixels; allowed: a side of"),
         "plain.tiff": (encode(photo(), "TIFF"), "TIFF"),

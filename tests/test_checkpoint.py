@@ -1,6 +1,7 @@
 """Checkpoints: nothing half, nothing lost, and resume equals uninterrupted."""
 
 import errno
+import json
 import os
 
 import keras
@@ -9,7 +10,7 @@ import pytest
 import tensorflow as tf
 from safetensors.numpy import load_file
 
-from dino_tf.checkpoint import Checkpoints, Place, state_of
+from dino_tf.checkpoint import Checkpoints, Place, _checksum_of, state_of
 from dino_tf.dino import DINO
 from dino_tf.errors import UserError
 from dino_tf.loss import DINOLoss
@@ -221,7 +222,25 @@ def list_in_place(weights, record):
     record.write_text("[]")
 
 
-@pytest.mark.parametrize("damage", [cut, flip, empty, list_in_place])
+def another_epoch(weights, record):
+    record.write_text(record.read_text().replace('"epoch": 1', '"epoch": 2'))
+
+
+def of_another_place(weights, record):
+    facts = json.loads(record.read_text())
+    facts.pop("record_sha256")
+    facts["step"] = 3
+    text = json.dumps(facts | {"record_sha256": _checksum_of(facts)})
+    record.write_text(text)
+
+
+def deep(weights, record):
+    record.write_text("[" * 200_000)
+
+
+@pytest.mark.parametrize(
+    "damage", [cut, flip, empty, list_in_place, another_epoch, of_another_place, deep]
+)
 def test_the_one_before_takes_the_place_of_a_damaged_one(tmp_path, damage):
     model, said = tiny_model(), []
     saved(tmp_path, model, Place(1), Place(1, 4))

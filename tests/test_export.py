@@ -404,7 +404,10 @@ def test_missing_packages_are_named(
         ("--format onnx --out a.keras", "allowed for onnx: a new .onnx file"),
         ("--format savedmodel --out a.onnx", "allowed for savedmodel: a new folder"),
         ("--format safetensors --out a.safetensors", "for safetensors: a new folder"),
-        ("--format keras --out /dev/null/a.keras", "a path in a folder of yours (["),
+        (
+            "--format keras --out /dev/null/a.keras",
+            "a path in a folder of yours (",
+        ),
         ("--format keras --out a.keras --size 18", "--size: got 18, allowed: one side"),
         ("--format keras --out a.keras --size 16 18", "got 16 x 18, allowed: one side"),
         ("--format keras --out a.keras --size 0", "multiples of the patch (4 pixels)"),

@@ -169,7 +169,8 @@ def test_only_what_was_being_written_is_cleared(tmp_path):
     folder = RunFolder(tmp_path / "run")
     gone = ["best/part-backbone.keras", "checkpoints/part-epoch-0001.safetensors"]
     gone += ["summary.json.part", "attention/photo/tmpab12.unfinished"]
-    kept = ["metrics.jsonl", "best/backbone.keras", "attention/part-of-a-photo.png"]
+    kept = ["mine/thesis.part", "features.npz.part/0.npz", "part-2.keras.txt"]
+    kept += ["metrics.jsonl", "best/backbone.keras", "attention/part-of-a-photo.png"]
     for name in gone + kept:
         (folder.path / name).parent.mkdir(parents=True, exist_ok=True)
         (folder.path / name).touch()
@@ -193,7 +194,23 @@ def test_a_run_that_was_ended_while_it_finished_is_not_finished(tmp_path):
     ["[]", '{"loss": 1}', '{"epoch": "2"}', "[" * 10**5],
     ids=["list", "none", "text", "deep"],
 )
-def test_records_end_where_a_line_is_none(tmp_path, line):
+def test_wrong_lines_among_records_are_told_and_kept_beside(tmp_path, line):
     folder = RunFolder(tmp_path / "run")
     folder.metrics.write_text('{"epoch": 1}\n' + line + '\n{"epoch": 3}\n')
-    assert folder.read_metrics() == [{"epoch": 1}]
+    records, said = [{"epoch": 1}, {"epoch": 3}], []
+    assert folder.read_metrics() == records
+    before = folder.metrics.read_bytes()
+    folder.cut_metrics(3, said.append)
+    assert folder.read_metrics() == records and "1 line damaged" in said[0]
+    assert (folder.path / "metrics.damaged.jsonl").read_bytes() == before
+    folder.cut_metrics(3, said.append)
+    assert len(said) == 1
+
+
+def test_a_log_that_is_a_link_is_not_written(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    (tmp_path / "precious").write_text("mine")
+    folder.log_file.symlink_to(tmp_path / "precious")
+    with pytest.raises(UserError, match="train.log is a link"):
+        folder.open_log()
+    assert (tmp_path / "precious").read_text() == "mine"

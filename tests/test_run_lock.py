@@ -59,3 +59,16 @@ def test_nothing_is_left_and_errors_free_it(tmp_path):
     with only_writer(tmp_path, said.append):
         pass
     assert not (tmp_path / ".holder.json").exists()
+
+
+def test_a_holder_that_is_a_link_or_holds_anything(tmp_path):
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / ".holder.json").symlink_to(tmp_path / "precious")
+    with only_writer(tmp_path, print):
+        assert not (tmp_path / ".holder.json").is_symlink()
+    assert (tmp_path / "precious").read_text() == "mine"
+    for text in ('{"process":"\\u001b[2J","host":"a\\nb","since":"x"}', "[" * 200_000):
+        (tmp_path / ".holder.json").write_text(text)
+        said = []
+        with only_writer(tmp_path, said.append):
+            assert said[0].isprintable() and "taken over" in said[0]

@@ -26,6 +26,8 @@ BOMB = "data:\n- &a [x]\n" + "".join(
         ("{a: " * 100_000, "nested more than 8"),
         ("- " * 100_000, "nested more than 8"),
         ("a" * (MOST_TEXT + 1), "longer than"),
+        ("views: 0x" + "f" * 8000, "a number of more than a hundred digits"),
+        ("run:\n  epochs: " + "1:" * 3000 + "1", "more than a hundred digits"),
         ("data: 2001-99-99", "month"),
         ("run: {epochs: 0b_}", "invalid literal"),
         ("run: {epochs: " + "9" * 5000 + "}", "digits"),

@@ -487,4 +487,4 @@ def test_real_photos(tmp_path, shared_dir):
     run = train(config, quiet)
     assert run.summary["photos"] == 1792
     assert len(list((run.path / "attention").glob("*.png"))) == 8
-    assert 7.0 < run.summary["loss"] < 9.0
+    assert 6.0 < run.summary["loss"] < 9.0

@@ -194,5 +194,5 @@ def _numbers(file, what, values):
     """float64 (n,) of a list or array of numbers."""
     try:
         return np.asarray(values, np.float64).reshape(-1)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise _wrong(file, f"{what} has other than numbers") from error

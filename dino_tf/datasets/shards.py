@@ -312,9 +312,10 @@ def _require_size(file, size):
 def _mapped(folder, name):
     file, dtype = folder / f"{name}.npy", ARRAYS[name]
     try:
-        # Unlike `np.load` it knows neither pickles nor archives.
+        if not stat.S_ISREG(os.stat(file).st_mode):
+            raise OSError("no regular file")
+        # Unlike `np.load` no pickles; lets errors of Python's tokenizer through.
         array = np.lib.format.open_memmap(file, "r")
-    # Its reader of headers lets errors of Python's tokenizer and parser through.
     except Exception as error:
         raise UserError(f"{file} cannot be read ({first_line(error)})") from error
     if array.dtype != dtype or array.ndim != 1:

@@ -5,6 +5,7 @@ import json
 import os
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,9 @@ def _read(file):
         with np.load(file, allow_pickle=False) as arrays:
             return dict(arrays)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError):
+        return None
+    # A damaged directory of the archive seems encrypted or of another method.
+    except (NotImplementedError, RuntimeError, zlib.error):
         return None
 
 

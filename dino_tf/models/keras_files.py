@@ -19,8 +19,9 @@ MEMBERS = {"metadata.json", CONFIG, WEIGHTS}
 # Bytes of JSON; bytes of memory for each one stored, as deflated zeros have; objects
 # in a file; links between them.
 MOST_TEXT, MOST_GROWTH, SLACK, MOST_OBJECTS = 2**24, 100, 2**20, 100_000
-# What a configuration may name beside networks: how numbers are kept.
-PLAIN = {("keras", "DTypePolicy"), ("keras", "DTypePolicyMap")}
+# What a configuration may name beside networks: how numbers are kept. Not a map of
+# policies: Keras takes its keys for regular expressions, which may run for ever.
+PLAIN = {("keras", "DTypePolicy")}
 # Settings that tell how often something is repeated.
 REPEATED = ("depth", "depths", "stages", "nlayers", "num_layers", "num_blocks")
 

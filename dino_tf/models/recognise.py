@@ -71,7 +71,8 @@ def vit_arguments(arrays, num_heads=None):
     heads = told or _published_heads(width) if num_heads is None else num_heads
     arguments = {
         "embed_dim": width,
-        "depth": 1 + max(map(int, _block_numbers(arrays))),
+        # Each of them is in the file: a lone large number makes no deep network.
+        "depth": len(set(_block_numbers(arrays))),
         "num_heads": heads,
         "patch_size": patch,
         "image_size": side * patch,

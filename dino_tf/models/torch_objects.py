@@ -43,17 +43,27 @@ class Known:
         return f"<{self.name}>"
 
 
+MOST_PARTS = 4  # of a tuple that is a key
+
+
 def key_of(value):
     """The value, if it may be a key of a dictionary or a member of a set.
 
     Hashing deep tuples ends the process and hashing wide ones takes for ever, so a
-    tuple may hold only numbers and strings.
+    tuple may hold only a few numbers and strings. Nor may there be many keys of one
+    hash: numbers have those of a few others within 64 bits alone, tuples of all that
+    are made of these.
     """
     flat = value if type(value) is tuple else (value,)
-    plain = (str, int, float, bool, bytes, complex, type(None), np.number, np.bool_)
-    if len(flat) > 64 or not all(isinstance(part, plain) for part in flat):
+    plain = (str, int, bool, bytes, type(None), np.integer, np.bool_)
+    known = all(isinstance(part, plain) for part in flat)
+    if not known or len(flat) > MOST_PARTS or not all(map(_is_short, flat)):
         raise Refused(f"a key of a dictionary is of the type {type(value).__name__}")
     return value
+
+
+def _is_short(part):
+    return not isinstance(part, int | np.integer) or -(2**31) <= part < 2**32
 
 
 def _tensor(

@@ -87,6 +87,8 @@ class VisionTransformer(keras.Model):
             embed_dim=embed_dim, depth=depth, num_heads=num_heads, patch_size=patch_size
         )
         _check_heads(embed_dim, num_heads, rope_periods)
+        if not isinstance(num_registers, int) or num_registers < 0:
+            raise ValueError(f"num_registers={num_registers}: expected 0 or more")
         if not 0.0 <= drop_path_rate < 1.0:
             raise ValueError(f"drop_path_rate={drop_path_rate}: expected 0 <= rate < 1")
         size = (image_size,) * 2 if isinstance(image_size, int) else tuple(image_size)

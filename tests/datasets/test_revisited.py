@@ -90,6 +90,7 @@ class Call:
         (truth(entry={"easy": [0.5]}), "easy is not all of 0 to 2"),
         (truth(entry={"easy": [float("nan")]}), "easy is not all of 0 to 2"),
         (truth(entry={"easy": ["x"]}), "other than numbers"),
+        (truth(entry={"bbx": [1, 2, 3, 10**400]}), "other than numbers"),
         (truth(entry={"bbx": [1, 2, 3]}), "bbx is not of four numbers"),
         (truth(gnd=[{"easy": [], "hard": []}]), "lacks junk"),
         (truth(gnd=[[]]), "no dictionary"),

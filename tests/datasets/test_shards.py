@@ -276,6 +276,13 @@ def test_other_arrays_are_no_index(folder, array):
     assert "\n" not in str(error.value)
 
 
+def test_arrays_that_nobody_writes_into_are_not_waited_for(folder):
+    (folder / "train" / "labels.npy").unlink()
+    os.mkfifo(folder / "train" / "labels.npy")
+    with pytest.raises(UserError, match="labels.npy cannot be read .no regular file"):
+        open_source(f"shards:{folder}")
+
+
 @pytest.mark.parametrize("data", [b"", b"\x93NUMPY", b"PK\3\4" + b"0" * 50])
 def test_damaged_arrays_are_told(folder, data):
     (folder / "train" / "labels.npy").write_bytes(data)

@@ -72,6 +72,7 @@ def of_class(module, name, registered=None, **config):
         of_class("dino_tf.launch", "launch", "dino_tf>launch"),
         of_class("keras_hub.models", "from_preset", preset="hf://a/b"),
         of_class(["os"], {"a": 1}),
+        of_class("keras", "DTypePolicyMap", policy_map={"(.*)*(.*)*=": "float32"}),
     ],
     ids=lambda made: str(made["class_name"]),
 )
@@ -99,6 +100,8 @@ def test_other_classes(made, inside, members, tmp_path, monkeypatch):
         ({"embed_dim": "twelve"}, ""),
         ({"embed_dim": {"a": []}}, ""),
         ({"num_heads": 0}, ""),
+        ({"num_registers": -1}, ""),
+        ({"num_registers": [1, 2]}, ""),
         ({"patch_size": -1}, ""),
         ({"dtype": "float999"}, ""),
         ({"unknown": 1}, ""),

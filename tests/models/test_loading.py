@@ -561,3 +561,10 @@ def test_a_run_that_has_not_come_to_its_end(tmp_path):
 def test_a_part_that_there_is_not(tmp_path):
     with pytest.raises(UserError, match="part 'techer': expected"):
         load_backbone("random:vit_tiny/16", part="techer")
+
+
+def test_a_lone_block_of_a_large_number_makes_no_deep_network(tmp_path):
+    vit = create_backbone("vit_tiny", 8, 32, embed_dim=24, depth=1, num_heads=3)
+    named = published_weights(vit) | {"blocks.99999999.norm1.weight": np.zeros(24)}
+    with pytest.raises(UserError, match="1 unexpected .blocks.99999999"):
+        load_backbone(write(tmp_path / "w.safetensors", named), 3)

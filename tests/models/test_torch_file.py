@@ -481,6 +481,8 @@ NESTED = plain(()) + b"\x85" * 200
         ),
         (call("_codecs.encode", plain("a"), plain("rot13")), "'_codecs.encode'"),
         (tuple_of(ONE, ONE) + b"q\0" + b"}h\0N" + b"s", "key of a dictionary"),
+        # Many such numbers have the same hash.
+        (b"}\x8a\x08" + (2**61 - 1).to_bytes(8, "little") + b"Ns", "key of a dict"),
         (b"}" + NESTED + b"Ns", "key of a dictionary"),
         (NESTED, "nested too deeply"),
         (b"]q\0h\0a", "contains itself"),
