@@ -23,8 +23,8 @@ RANKS = (
     {
         "": "checks placement presets recipe_reading recipe_watching recipe",
         "datasets": "source arrays joined archive voc_archives folder masks voc tfds "
-        "hf shard_records shards species habitats scene_drawing scenes film davis "
-        "film_drawing film_scenes __init__",
+        "json_files coco bdd100k_labels bdd100k hf shard_records shards species "
+        "habitats scene_drawing scenes film davis film_drawing film_scenes __init__",
         "transforms": "__init__ pixels first_frame image jpeg augment resample "
         "multicrop random_crop mixing shrink",
         "models": "__init__ pos_embed rope torch_tensors torch_objects torch_unpickler "
@@ -39,7 +39,7 @@ RANKS = (
     {
         "": "stalls photo_cache photos view_worker view_processes reading pipeline "
         "views loss optimizers updates signals workload shard_parts shard_photos "
-        "shard_writer",
+        "shard_writer coco_conversion",
     },
     {"": "dino"},
     {
@@ -71,7 +71,7 @@ RANKS = (
         "formats export launch run_pictures run_measures run_watch training",
     },
     {"pictures": "request of_photos of_network of_data gallery __init__"},
-    {"": "commands mistakes cli"},
+    {"": "commands mistakes data_commands cli"},
 )
 # It names every public object, and loads each at its first use.
 ROOT = "dino_tf.__init__"
