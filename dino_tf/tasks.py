@@ -9,7 +9,15 @@ import dataclasses
 import importlib
 
 from dino_tf.errors import UserError
-from dino_tf.task_options import discover, finetune, knn, linear, segment, video
+from dino_tf.task_options import (
+    detect,
+    discover,
+    finetune,
+    knn,
+    linear,
+    segment,
+    video,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +70,11 @@ TASKS = {
         "does one box a photo, found without labels, hit an object? LOST, TokenCut",
         "dino_tf.evaluate.discovery",
         discover.OPTIONS,
+    ),
+    "detect": Task(
+        "how well are boxes and classes learnt from the features? Average precision",
+        "dino_tf.evaluate.detect",
+        detect.OPTIONS,
     ),
     "video": Task(
         "do features follow objects through a film? Masks from the first frame, as on "

@@ -14,7 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # itself), the files in the order in which they build on each other. A file imports
 # only from lower ranks, or from files named before it in its own line.
 RANKS = (
-    {"task_options": "__init__ size knn linear segment discover video finetune"},
+    {"task_options": "__init__ size knn linear segment discover video finetune detect"},
     {
         "": "errors spreadsheets stopping health checksums pillow_errors photo_headers "
         "photo_files progress tasks kinds download schedules cluster guard workers "
@@ -28,12 +28,13 @@ RANKS = (
         "transforms": "__init__ pixels first_frame image jpeg augment resample "
         "multicrop random_crop mixing shrink",
         "models": "__init__ pos_embed rope torch_tensors torch_objects torch_unpickler "
-        "torch_legacy torch_file pieces block vit head xcit_block xcit resnet "
+        "torch_legacy torch_file pieces block vit head xcit_block xcit resnet detector "
         "keras_sources keras_networks backbones classifier weights weight_files "
         "dinov3_names recognise published keras_files loading",
-        "analysis": "__init__ boxes lost tokencut bilateral attention dino_seg "
-        "feature_rank overlap saliency neighbours precision components embedding "
-        "confusion patch_classes softmax_regression positions filters propagation "
+        "analysis": "__init__ boxes box_targets detection lost tokencut bilateral "
+        "attention dino_seg feature_rank overlap saliency neighbours precision "
+        "components embedding confusion patch_classes softmax_regression positions "
+        "filters propagation "
         "mask_tracks",
     },
     {
@@ -56,7 +57,8 @@ RANKS = (
         "last_block masked segment_attention segment_saliency patch_tokens "
         "segment_linear segment watched "
         "label_propagation video_files video_tracks video "
-        "layer_rates finetune_options finetune_step finetune_photos finetune",
+        "layer_rates finetune_options finetune_step finetune_photos finetune "
+        "detect_photos detect_measures detect_files detect_training detect",
     },
     {
         "": "run_lock run_folder keras_file checkpoint saving callbacks watch best "
@@ -102,6 +104,7 @@ TENSORFLOW = {
     "dino_tf.evaluate.features",
     "dino_tf.evaluate.finetune",
     "dino_tf.evaluate.finetune_step",
+    "dino_tf.evaluate.detect_training",
     "dino_tf.evaluate.patch_tokens",
     "dino_tf.evaluate.patch_pass",
     "dino_tf.evaluate.linear_heads",

@@ -3,6 +3,7 @@
 import itertools
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -43,9 +44,10 @@ class CocoPhotos(Source):
     def __init__(self, images, file):
         self._folder, self._json = Path(images), Path(file)
         self.name = f"coco/{plain(self._json.stem)}"
-        content = _content(self._json)
-        self.category_ids, self.class_names = _categories(content, file)
-        self.file_names, places, sizes = _photos(content["images"], file)
+        found = read_instances(self._json)
+        self.category_ids, self.class_names = found.category_ids, found.class_names
+        self.file_names, self._rows = found.file_names, found.rows
+        self.left_out = found.left_out
         self._ids = unique_names(self.file_names)
         self._files = [self._folder / name for name in self.file_names]
         if not any(map(os.path.isfile, self._files)):
@@ -53,11 +55,6 @@ class CocoPhotos(Source):
                 f"none of the {len(self._files):,} photos of {file} is in {images}; "
                 f"first {plain(self.file_names[0])}"
             )
-        self.left_out, self._rows = LeftOut(), None
-        if "annotations" in content:
-            classes = {name: place for place, name in enumerate(self.category_ids)}
-            rows = _rows(content["annotations"], places, classes, self.left_out)
-            self._rows = _within(rows, sizes, self.left_out)
 
     def __len__(self):
         return len(self._files)
@@ -77,13 +74,7 @@ class CocoPhotos(Source):
         return tuple(sorted(set(boxes.classes.tolist()))) if boxes else ()
 
     def boxes(self, index):
-        if self._rows is None:
-            return None
-        photo = self._rows["photo"]
-        start, stop = np.searchsorted(photo, [index, index + 1])
-        return Boxes.of(
-            *(self._rows[name][start:stop] for name in ("box", "class", "difficult"))
-        )
+        return boxes_at(self._rows, index)
 
     def about(self):
         """Counts of boxes, and what was left out."""
@@ -93,6 +84,52 @@ class CocoPhotos(Source):
         photos = len(np.unique(self._rows["photo"]))
         lines = [f"{count:,} boxes in {photos:,} photos, {crowds:,} of them crowds"]
         return lines + self.left_out.lines("annotations")
+
+
+@dataclass(frozen=True)
+class Instances:
+    """What a JSON file of instances says.
+
+    Attributes:
+        file_names: Of the photos.
+        category_ids: Of the classes, in order.
+        class_names: Of the classes.
+        rows: {"photo" (place), "box" (edges), "class", "difficult": (n, ...)} of the
+            boxes, in the order of the photos; None without annotations.
+        left_out: `LeftOut` of the annotations that are not taken.
+    """
+
+    file_names: list
+    category_ids: tuple
+    class_names: tuple
+    rows: dict | None
+    left_out: LeftOut
+
+
+def read_instances(file):
+    """`Instances` of a file.
+
+    Raises:
+        UserError: The file is none, a photo's or category's entry has no id or name,
+            an id comes twice, or a name leads out of the folder.
+    """
+    content = _content(file)
+    ids, names = _categories(content, file)
+    file_names, places, sizes = _photos(content["images"], file)
+    left_out, rows = LeftOut(), None
+    if "annotations" in content:
+        classes = {name: place for place, name in enumerate(ids)}
+        rows = _rows(content["annotations"], places, classes, left_out)
+        rows = _within(rows, sizes, left_out)
+    return Instances(file_names, ids, names, rows, left_out)
+
+
+def boxes_at(rows, place):
+    """`Boxes` of the photo at a place; None where `rows` is None."""
+    if rows is None:
+        return None
+    start, stop = np.searchsorted(rows["photo"], [place, place + 1])
+    return Boxes.of(*(rows[k][start:stop] for k in ("box", "class", "difficult")))
 
 
 def open_coco(argument, split="train"):
