@@ -194,7 +194,17 @@ class DetectorTraining:
             optimizer.apply_gradients(zip(gradients, variables, strict=True))
             return loss
 
-        return tf.function(step, autograph=False, reduce_retracing=True)
+        # One trace for all batches; the last one is smaller.
+        side, count = self.plan.size, len(places)
+        width = self.subject.backbone.embed_dim
+        tokens = tf.TensorSpec((None, math.prod(self.grid), width), tf.float16)
+        images = tf.TensorSpec((None, side, side, 3), tf.float32)
+        signature = [
+            images if self.plan.tune else tokens,
+            tf.TensorSpec((None, count), tf.int32),
+            tf.TensorSpec((None, count, 4), tf.float32),
+        ]
+        return tf.function(step, signature, autograph=False)
 
 
 class Batches:
