@@ -113,7 +113,9 @@ def run_task(
         size, epochs, batch_size, lr, tune, seed, score_threshold, max_detections
     )
     check(plan)
-    train_source, test_source, notes = opened(data, train_split, split)
+    train_source, test_source, notes = opened(
+        data, train_split, split, boxes is not None
+    )
     test = boxed(test_source, merged=boxes is not None)
     train = boxed(train_source) if boxes is None else boxed_by(train_source, boxes)
     _check(train, test)
@@ -122,6 +124,9 @@ def run_task(
     found = training.detect(test)
     numbers, by_class = _measured(test, found, plan, notes)
     notes += [*train.notes, *test.notes]
+    if len(found) < len(test.boxes):
+        missed = len(test.boxes) - len(found)
+        notes.append(f"{missed} judged photos cannot be decoded: nothing found there")
     details = {
         "settings": dataclasses.asdict(plan),
         "training_photos": len(train.boxes),

@@ -121,7 +121,7 @@ def has_boxes(source):
     return any(source.boxes(i) for i in spread(len(source), LOOKED_AT).tolist())
 
 
-def opened(data, train_split=None, split=None):
+def opened(data, train_split=None, split=None, merged=False):
     """(photos to train on, photos that are judged, notes).
 
     Args:
@@ -129,6 +129,7 @@ def opened(data, train_split=None, split=None):
         train_split: Name of a split; None is "train".
         split: Name of a split; None is "test" where that has boxes of the same
             classes, else every fifth photo of the training split.
+        merged: Whether classes may differ, as they become one.
 
     Raises:
         UserError: A split that is named is not there, or is the same twice.
@@ -142,8 +143,8 @@ def opened(data, train_split=None, split=None):
         raise UserError(f"--split: got {split}, which trains; allowed: another split")
     if split is not None:
         return train, test, []
-    same = test is not None and tuple(test.class_names) == tuple(train.class_names)
-    if same and has_boxes(test):
+    same = merged or (test and test.class_names) == train.class_names
+    if test is not None and same and has_boxes(test):
         return train, test, []
     note = (
         "no test split with boxes of these classes: every fifth photo of the training "

@@ -100,6 +100,8 @@ class DetectorTraining:
                         "detector: stopped. Try a lower --lr"
                     )
                 bar.add(len(index))
+            if not losses:
+                raise UserError(f"no photo of {photos.source.name!r} can be read")
             history.append(float(np.mean(losses)))
         return history
 
