@@ -113,12 +113,7 @@ def run_task(
         size, epochs, batch_size, lr, tune, seed, score_threshold, max_detections
     )
     check(plan)
-    train_source, test_source, notes = opened(
-        data, train_split, split, boxes is not None
-    )
-    test = boxed(test_source, merged=boxes is not None)
-    train = boxed(train_source) if boxes is None else boxed_by(train_source, boxes)
-    _check(train, test)
+    train, test, notes = _photos(data, train_split, split, boxes)
     training = DetectorTraining(subject, len(test.class_names), plan)
     losses = training.fit(train)
     found = training.detect(test)
@@ -127,14 +122,9 @@ def run_task(
     if len(found) < len(test.boxes):
         missed = len(test.boxes) - len(found)
         notes.append(f"{missed} judged photos cannot be decoded: nothing found there")
-    details = {
-        "settings": dataclasses.asdict(plan),
-        "training_photos": len(train.boxes),
-        "training_boxes": train.counted,
-        "test_photos": len(test.boxes),
-        "loss": losses,
-        "per_class": by_class,
-    }
+    details = {"settings": dataclasses.asdict(plan), "loss": losses}
+    details |= {"training_photos": len(train.boxes), "training_boxes": train.counted}
+    details |= {"test_photos": len(test.boxes), "per_class": by_class}
     write = partial(
         write_files,
         photos=test,
@@ -143,6 +133,16 @@ def run_task(
         results=results_content(test, found),
     )
     return Outcome(numbers, details, write, notes)
+
+
+def _photos(data, train_split, split, boxes):
+    """(`BoxedPhotos` to learn from, `BoxedPhotos` that are judged, notes)."""
+    merged = boxes is not None
+    train, test, notes = opened(data, train_split, split, merged)
+    test = boxed(test, merged)
+    train = boxed_by(train, boxes) if merged else boxed(train)
+    _check(train, test)
+    return train, test, notes
 
 
 def _check(train, test):

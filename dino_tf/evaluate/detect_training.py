@@ -16,6 +16,9 @@ from dino_tf.evaluate.patch_tokens import PatchTokens
 from dino_tf.models.detector import Detector, boxes_of, detection_loss
 from dino_tf.schedules import WarmupCosine
 
+# Of the head, with the network frozen: the lightest, so that features do the work; and
+# where all is trained.
+DEPTH = {False: 0, True: 2}
 LAYER_DECAY = 0.75
 WEIGHT_DECAY = 0.05
 CLIP_NORM = 1.0
@@ -68,7 +71,9 @@ class DetectorTraining:
         self.places = Places.of(plan.size, patch)
         strides = [stride / patch for stride in self.places.strides]
         self.backbone = copy_of(subject.backbone) if plan.tune else subject.backbone
-        self.detector = Detector(classes, strides, seed=plan.seed)
+        self.detector = Detector(
+            classes, strides, depth=DEPTH[plan.tune], seed=plan.seed
+        )
         self.detector.build((None, *grid, subject.backbone.embed_dim))
         self._forward = compiled(lambda x: self._said(x, False))
 

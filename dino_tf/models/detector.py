@@ -5,7 +5,8 @@ from the last map alone. The head has no anchors (Tian et al. 2019, arXiv 1904.0
 every place tells classes, a box, and how well the box will fit. A box is given by the
 offset of its centre and the logarithms of its sides, in strides (Ge et al. 2021, arXiv
 2107.08430), so that a place can tell a box it does not lie in. It is narrower than
-the published ones, to be trained on a processor in minutes.
+the published ones, to be trained on a processor in minutes; without towers it is so
+light that what it finds is told by the tokens.
 """
 
 import math
@@ -25,7 +26,9 @@ class Detector(keras.Model):
         classes: Number of classes.
         strides: Of the levels in patches: 0.5, 1, 2, ...
         width: Channels of pyramid and head.
-        depth: Convolutions before each of the head's two answers.
+        depth: Convolutions before each of the head's two answers, for which the levels
+            have one of their own, too. With 0 each level is a linear map of the tokens,
+            and each answer one convolution.
         seed: Of the initial weights.
     """
 
@@ -34,6 +37,10 @@ class Detector(keras.Model):
         self.classes, self.strides = classes, tuple(strides)
         self.width, self.depth, self.seed = width, depth, seed
         self._draws = 0
+        # As in linear protocols: of frozen tokens some channels are many times others.
+        self.norm = layers.BatchNormalization(
+            momentum=0.9, center=False, scale=False, name="norm"
+        )
         self.levels = [self._level(stride) for stride in self.strides]
         self.class_tower, self.box_tower = self._tower("class"), self._tower("box")
         rare = keras.initializers.Constant(-math.log((1 - RARE) / RARE))
@@ -43,6 +50,7 @@ class Detector(keras.Model):
     def build(self, input_shape):
         """Builds every layer for maps (B, h, w, D)."""
         inner = (*input_shape[:3], self.width)
+        self.norm.build(input_shape)
         for level in self.levels:
             level.build(input_shape)
         for tower in (self.class_tower, self.box_tower):
@@ -61,7 +69,7 @@ class Detector(keras.Model):
             (B, P, C + 5): logits of the classes, logit of the fit (IoU), offsets x and
             y of the centre in strides, logarithms of width and height in strides.
         """
-        found = []
+        found, maps = [], self.norm(maps, training=training)
         for level in self.levels:
             one = level(maps, training=training)
             classes = self.class_logits(self.class_tower(one, training=training))
@@ -89,12 +97,15 @@ class Detector(keras.Model):
             steps = [pool] if side > 1 else []
             steps.append(self._conv(self.width, 1, f"{name}_width"))
         steps.append(layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm"))
-        steps.append(self._conv(self.width, 3, f"{name}_conv"))
-        steps.append(layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm_2"))
+        if self.depth:
+            steps.append(self._conv(self.width, 3, f"{name}_conv"))
+            steps.append(layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm_2"))
+        else:
+            steps.append(layers.ReLU(name=f"{name}_relu"))
         return keras.Sequential(steps, name=name)
 
     def _tower(self, name):
-        steps = []
+        steps = [] if self.depth else [layers.Identity(name=f"{name}_as_it_is")]
         for number in range(self.depth):
             steps.append(self._conv(self.width, 3, f"{name}_conv_{number}"))
             norm = layers.GroupNormalization(GROUPS, name=f"{name}_norm_{number}")

@@ -30,6 +30,8 @@ from dino_tf.evaluate.subject import Data, Subject
 from dino_tf.models.backbones import create_backbone
 from dino_tf.models.block import patch_grid
 
+# Of the option by which `untraced` runs steps as they are.
+pytestmark = pytest.mark.filterwarnings("ignore:Even though")
 PATCH, SIZE = 8, 32
 NAMES = ("red", "green", "never")
 
