@@ -8,11 +8,10 @@ import argparse
 import os
 import sys
 import textwrap
-from collections import Counter
 
 import jsonargparse
 
-from dino_tf import checks, presets, settings
+from dino_tf import checks, data_commands, presets, settings
 from dino_tf.commands import ARGUMENTS, COMMANDS, EXAMPLES
 from dino_tf.config import Config
 from dino_tf.errors import (
@@ -138,17 +137,13 @@ def build_parser():
         "export",
     )
     commands.add_subcommand("export", export, help=COMMANDS["export"])
-    data = _parser(
-        f"{prog} data {{get,check,shards}} ...", description=COMMANDS["data"]
-    )
+    names = ",".join(data_commands.ABOUT)
+    data = _parser(f"{prog} data {{{names}}} ...", description=COMMANDS["data"])
     commands.add_subcommand("data", data, help=COMMANDS["data"])
     actions = data.add_subcommands(dest="action", metavar="")
-    get = _command(f"{prog} data get NAME [--data-dir DIR]", "data.get")
-    actions.add_subcommand("get", get, help="download PASCAL VOC")
-    check = _command(f"{prog} data check SPEC [--split SPLIT]", "data.check")
-    actions.add_subcommand("check", check, help="count the photos, decode them all")
-    shards = _command(f"{prog} data shards SPEC --out DIR ...", "data.shards")
-    actions.add_subcommand("shards", shards, help="write the photos into TFRecords")
+    for name, (usage, about) in data_commands.ABOUT.items():
+        action = _command(f"{prog} data {usage}", f"data.{name}", about)
+        actions.add_subcommand(name, action, help=about)
     listing = _command(f"{prog} presets", "presets")
     commands.add_subcommand("presets", listing, help=COMMANDS["presets"])
     return parser
@@ -289,52 +284,7 @@ def _export(parsed):
 
 
 def _data(parsed):
-    action = {"get": _data_get, "check": _data_check, "shards": _data_shards}
-    return action[parsed.action](parsed[parsed.action])
-
-
-def _data_get(parsed):
-    years = {"voc2007": 2007, "voc2012": 2012}
-    if parsed.name not in years:
-        names = ", ".join(years)
-        raise UserError(f"data get: got {parsed.name!r}, allowed: {names}")
-    from dino_tf.datasets.voc_archives import get_voc
-    from dino_tf.progress import ByteLine
-
-    print(get_voc(years[parsed.name], parsed.data_dir, ByteLine(parsed.name)))
-    return 0
-
-
-def _data_check(parsed):
-    from dino_tf.datasets import open_source
-    from dino_tf.pipeline import BadImages, unreadable
-
-    source = open_source(parsed.spec, parsed.split)
-    if source is None:
-        raise UserError(f"{parsed.spec}: got split {parsed.split!r}, allowed: train")
-    reasons = BadImages()
-    bad = unreadable(source, reasons)
-    print(f"{len(source)} photos in {plain(parsed.spec)}, split {parsed.split}")
-    labels = Counter(k for i in range(len(source)) for k in source.labels(i))
-    for k, name in enumerate(source.class_names):
-        print(f"  {plain(name):<20} {labels[k]}")
-    print(f"{len(bad)} unreadable ({len(bad) / len(source):.1%})")
-    shown = [f"  {name} ({reasons.names[name]})" for name in bad[:20]]
-    more = [f"  and {len(bad) - 20} more"] if len(bad) > 20 else []
-    for line in (*shown, *more, *source.about()):
-        print(plain(line))
-    damage = source.damage()
-    if damage:
-        raise UserError("; ".join(damage[:5]))
-    return 0
-
-
-def _data_shards(parsed):
-    from dino_tf.shard_writer import write_splits
-
-    options = parsed.as_dict()
-    spec, out, split = (options.pop(key) for key in ("spec", "out", "split"))
-    write_splits(spec, out, split, **options)
+    data_commands.ACTIONS[parsed.action](parsed[parsed.action])
     return 0
 
 

@@ -13,7 +13,7 @@ COMMANDS = {
     "embed": "write features of photos into one file",
     "report": "write report.html of a run: everything on one page",
     "export": "write trained weights for another program, and read them back",
-    "data": "download a data set, look into one, or write one into shards",
+    "data": "download a data set, look into one, convert its boxes, or shard it",
     "presets": "list the presets",
 }
 # Where a network comes from; see `load_backbone`.
@@ -219,6 +219,24 @@ ARGUMENTS = {
     "data.check": {
         "spec": {"metavar": "SPEC", "help": "data, as in --data of train"},
         "--split": {"type": str, "default": "train", "help": "train or test"},
+    },
+    "data.coco": {
+        "data": {
+            "metavar": "SPEC|LABELS",
+            "help": "photos with boxes, as in --data of train; or labels of BDD100K "
+            "alone: a .json file, or a folder of one for each photo",
+        },
+        "--out": {
+            "type": str,
+            "required": True,
+            "metavar": "FILE",
+            "help": "new .json file, for --data coco:IMAGES:FILE",
+        },
+        "--split": {
+            "type": str,
+            "metavar": "NAME",
+            "help": "train, test or another split of the SPEC; else train",
+        },
     },
     "data.shards": {
         "spec": {"metavar": "SPEC", "help": "data, as in --data of train"},

@@ -282,9 +282,9 @@ class Config:
         "auto",
         "photos: voc2007[:ROOT], voc2012[:ROOT], folder:PATH (or a bare path), "
         "list:FILE, tfds:NAME, hf:OWNER/NAME[:CONFIG], shards:PATH (written by data "
-        "shards), scenes (built in), frames of films (davis2016[:ROOT], "
-        "davis2017[:ROOT], films); auto: VOC 2007 in data/, else downloaded, else "
-        "scenes",
+        "shards), coco:IMAGES:JSON, bdd100k[:ROOT], scenes (built in), frames of films "
+        "(davis2016[:ROOT], davis2017[:ROOT], films); auto: VOC 2007 in data/, else "
+        "downloaded, else scenes",
     )
     preset: str | None = setting(
         None, "named differences from the defaults; null: by machine and data"

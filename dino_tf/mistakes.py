@@ -46,7 +46,7 @@ def explain(error, argv):
         return UserError(f"picture: allowed kinds are {', '.join(KINDS)}")
     if command == "data":
         return UserError(
-            "data: allowed are get NAME, check SPEC, shards SPEC; see --help"
+            "data: allowed are get NAME, check SPEC, coco SPEC, shards SPEC; see --help"
         )
     return UserError(text.removeprefix("argument "))
 

@@ -11,6 +11,7 @@ import importlib
 from dino_tf.errors import UserError
 from dino_tf.task_options import (
     copy,
+    detect,
     discover,
     finetune,
     knn,
@@ -81,6 +82,11 @@ TASKS = {
         "is the original of a changed copy found? Copydays",
         "dino_tf.evaluate.copy",
         copy.OPTIONS,
+    ),
+    "detect": Task(
+        "how well are boxes and classes learnt from the features? Average precision",
+        "dino_tf.evaluate.detect",
+        detect.OPTIONS,
     ),
     "video": Task(
         "do features follow objects through a film? Masks from the first frame, as on "

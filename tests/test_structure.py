@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 RANKS = (
     {
         "task_options": "__init__ size knn linear segment discover video retrieve copy "
-        "finetune"
+        "finetune detect"
     },
     {
         "": "errors spreadsheets stopping health checksums pillow_errors photo_headers "
@@ -28,22 +28,24 @@ RANKS = (
     {
         "": "checks placement presets recipe_reading recipe_watching recipe",
         "datasets": "source arrays joined archive voc_archives folder masks voc tfds "
-        "hf shard_records shards species habitats scene_drawing scenes film davis "
-        "film_drawing film_scenes revisited instances copydays copies __init__",
+        "json_files coco bdd100k_labels bdd100k hf shard_records shards species "
+        "habitats scene_drawing scenes film davis film_drawing film_scenes revisited "
+        "instances copydays copies __init__",
         "transforms": "__init__ pixels first_frame image jpeg augment resample "
         "multicrop random_crop mixing shrink",
         "models": "__init__ pos_embed rope torch_legacy torch_file pieces block vit "
-        "head xcit_block xcit resnet keras_sources keras_networks backbones classifier "
-        "weights weight_files dinov3_names recognise published keras_files loading",
-        "analysis": "__init__ boxes lost tokencut bilateral attention dino_seg "
-        "feature_rank overlap saliency neighbours precision ranked whitening "
-        "components embedding confusion patch_classes softmax_regression positions "
-        "filters propagation mask_tracks",
+        "head xcit_block xcit resnet detector keras_sources keras_networks backbones "
+        "classifier weights weight_files dinov3_names recognise published keras_files "
+        "loading",
+        "analysis": "__init__ boxes box_targets detection lost tokencut bilateral "
+        "attention dino_seg feature_rank overlap saliency neighbours precision ranked "
+        "whitening components embedding confusion patch_classes softmax_regression "
+        "positions filters propagation mask_tracks",
     },
     {
         "": "stalls photo_cache photos view_worker view_processes reading pipeline "
         "views loss optimizers updates signals workload shard_parts shard_photos "
-        "shard_writer",
+        "shard_writer coco_conversion",
     },
     {"": "dino"},
     {
@@ -61,7 +63,8 @@ RANKS = (
         "segment_linear segment watched "
         "whole_photos ranking retrieve copy "
         "label_propagation video_files video_tracks video "
-        "layer_rates finetune_options finetune_step finetune_photos finetune",
+        "layer_rates finetune_options finetune_step finetune_photos finetune "
+        "detect_photos detect_measures detect_files detect_training detect",
     },
     {
         "": "run_lock run_folder keras_writer checkpoint saving callbacks watch best "
@@ -76,7 +79,7 @@ RANKS = (
         "formats export launch run_pictures run_measures run_watch training",
     },
     {"pictures": "request of_photos of_network of_data gallery __init__"},
-    {"": "commands mistakes cli"},
+    {"": "commands mistakes data_commands cli"},
 )
 # It names every public object, and loads each at its first use.
 ROOT = "dino_tf.__init__"
@@ -107,6 +110,7 @@ TENSORFLOW = {
     "dino_tf.evaluate.features",
     "dino_tf.evaluate.finetune",
     "dino_tf.evaluate.finetune_step",
+    "dino_tf.evaluate.detect_training",
     "dino_tf.evaluate.patch_tokens",
     "dino_tf.evaluate.patch_pass",
     "dino_tf.evaluate.linear_heads",

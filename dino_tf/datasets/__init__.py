@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dino_tf.datasets.bdd100k import open_bdd100k
+from dino_tf.datasets.coco import open_coco
 from dino_tf.datasets.copies import open_copies
 from dino_tf.datasets.copydays import open_copydays
 from dino_tf.datasets.davis import open_davis2016, open_davis2017
@@ -53,6 +55,12 @@ KINDS: dict[str, Kind] = {
     "masks": Kind(
         "masks:PHOTOS:MASKS", lambda a, s, d: open_masks(a, s), "two folders"
     ),
+    "coco": Kind(
+        "coco:IMAGES:JSON", lambda a, s, d: open_coco(a, s), "a folder and a file"
+    ),
+    "bdd100k": Kind(
+        "bdd100k[:ROOT]", lambda a, s, d: open_bdd100k(a or Path(d) / "bdd100k", s)
+    ),
     "scenes": Kind("scenes[:COUNT]", lambda a, s, d: open_scenes(a, s)),
     "revisited": Kind(
         "revisited:ROOT", lambda a, s, d: open_revisited(a, s), "a folder"
@@ -74,8 +82,8 @@ def open_source(
     Args:
         spec: `KIND` or `KIND:ARGUMENT`, see `KINDS`; a bare path means `folder:PATH`.
         split: "train", "test", or a name that the data set itself gives to a split.
-        data_dir: where `voc2007`, `voc2012`, `tfds`, `davis2016` and `davis2017` look
-            by default.
+        data_dir: where `voc2007`, `voc2012`, `tfds`, `davis2016`, `davis2017` and
+            `bdd100k` look by default.
 
     Returns:
         The source, or None when `split` is "test" and the data set has no such split.

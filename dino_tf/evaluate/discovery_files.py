@@ -2,12 +2,11 @@
 
 import json
 from functools import partial
-from pathlib import PurePosixPath
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from dino_tf.datasets.folder import EXTENSIONS
+from dino_tf.coco_conversion import file_name
 from dino_tf.evaluate.splits import spread
 from dino_tf.transforms.image import try_decode
 from dino_tf.visualize import draw
@@ -88,13 +87,6 @@ def coco_annotations(source, facts, boxes, method):
         "annotations": annotations,
         "categories": [{"id": 1, "name": "object", "supercategory": "object"}],
     }
-
-
-def file_name(name, extension):
-    """A photo's id with the extension of its format, unless it has one."""
-    if not extension or PurePosixPath(name).suffix.lower() in EXTENSIONS:
-        return name
-    return f"{name}.{extension}"
 
 
 def cut_at_photo(box, image_hw):

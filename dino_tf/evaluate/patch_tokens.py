@@ -40,14 +40,19 @@ class PatchTokens:
         except ValueError as error:
             raise UserError(f"size: got {self.size}; {error}") from error
 
+    @property
+    def fits(self):
+        """Whether the tokens of all photos, in 16 bits, fit into `MOST_BYTES`."""
+        patches = self.grid[0] * self.grid[1]
+        width = self.subject.backbone.embed_dim
+        return 2 * len(self.places) * patches * width <= MOST_BYTES
+
     def batches(self):
         """Yields (places int64 (b,), tokens float16 (b, h * w, D)) of readable photos.
 
         Kept for later where all of them fit into `MOST_BYTES`.
         """
-        patches = self.grid[0] * self.grid[1]
-        width = self.subject.backbone.embed_dim
-        if 2 * len(self.places) * patches * width > MOST_BYTES:
+        if not self.fits:
             yield from self._computed()
             return
         depends = self.subject.depends(self.source, size=self.size, places=self.places)
@@ -73,7 +78,7 @@ class PatchTokens:
             return {"tokens": tf.cast(tokens, tf.float16)}
 
         bar = self.subject.progress(len(self.places), f"tokens of {self.source.name}")
-        for batch, found in passes(compiled(forward), self._squares()):
+        for batch, found in passes(compiled(forward), self.squares()):
             tokens = found["tokens"]
             if not np.isfinite(tokens).all():
                 raise UserError(
@@ -83,8 +88,11 @@ class PatchTokens:
             bar.add(len(tokens))
             yield batch["index"].numpy(), tokens
 
-    def _squares(self):
-        """Batches {"image", "index"} of the photos that can be read."""
+    def squares(self):
+        """Dataset of batches {"image", "index"} of the photos that can be read.
+
+        Images are float32 (b, S, S, 3), normalised.
+        """
 
         def read(place):
             image, _ = try_decode(partial(self.source.image_bytes, int(place)))

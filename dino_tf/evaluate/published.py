@@ -28,6 +28,16 @@ _DINO = "Caron et al. 2021"
 _DINOV2 = "Oquab et al. 2023, table 10"
 _TOKENCUT = "Wang et al. 2022, table 1"
 _SALIENCY = "Wang et al. 2022, README of the program"
+# Kinds of data that have one name, wherever they lie.
+OWN_NAMES = (
+    "voc2007",
+    "voc2012",
+    "scenes",
+    "bdd100k",
+    "davis2016",
+    "davis2017",
+    "films",
+)
 # How the folder of a data set may be called, apart from its own name.
 _OTHER_NAMES = {
     "dutstest": "duts",
@@ -137,9 +147,12 @@ def figures_for(spec, names):
 def data_name(spec):
     """Name by which the literature knows the data of a SPEC, such as "voc2007"."""
     kind, _, argument = spec.partition(":")
-    if kind in ("voc2007", "voc2012", "scenes", "davis2016", "davis2017", "films"):
+    if kind in OWN_NAMES:
         return kind
     path = argument or kind
+    if kind == "coco":
+        # The file tells the split and the year, as in instances_val2017.
+        path = argument.removesuffix(".json").replace(":", "/")
     if kind == "masks":
         path = _root_of(argument.split(":"))
     name = path.split("/")[0] if kind == "tfds" else path.rstrip("/").rpartition("/")[2]

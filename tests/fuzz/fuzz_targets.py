@@ -396,3 +396,35 @@ def davis_mask(data, folder):
     from dino_tf.datasets.davis import read_numbers
 
     return read_numbers(written(folder, "00000.png", data))
+
+
+INSTANCES = (
+    b'{"images": [{"id": 1, "file_name": "a.png", "width": 4, "height": 3}], '
+    b'"annotations": [{"id": 1, "image_id": 1, "category_id": 2, "bbox": [1, 1, 2, 1], '
+    b'"iscrowd": 0}], "categories": [{"id": 2, "name": "dog"}]}'
+)
+
+
+@target(INSTANCES)
+def coco_instances(data, folder):
+    from dino_tf.datasets.coco import CocoPhotos
+
+    written(folder, "a.png", png("RGB"))
+    source = CocoPhotos(folder, written(folder, "a.json", data))
+    for index in range(len(source)):
+        boxes = source.boxes(index)
+        assert boxes is None or (boxes.xyxy[:, 2:] > boxes.xyxy[:, :2]).all()
+        assert folder in (folder / source.file_names[index]).resolve().parents
+    return source.about()
+
+
+@target(
+    b'[{"name": "a.jpg", "labels": [{"category": "car", "box2d": {"x1": 1, "y1": 2, '
+    b'"x2": 3, "y2": 4}, "attributes": {"crowd": true}}]}]',
+    b'{"name": "a", "frames": [{"objects": [{"category": "lane", "poly2d": []}]}]}',
+)
+def bdd100k_labels(data, folder):
+    from dino_tf.datasets.bdd100k_labels import read_labels
+
+    for _, boxes in read_labels(written(folder, "a.json", data)):
+        assert (boxes.xyxy[:, 2:] > boxes.xyxy[:, :2]).all()
