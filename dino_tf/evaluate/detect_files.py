@@ -13,7 +13,7 @@ from dino_tf.visualize import draw
 
 SHEETS, ROWS, PAIRS, HEIGHT = 2, 3, 2, 240
 SHOWN_FROM = 0.3  # score; where no box has so much, the best one is shown
-MOST_SHOWN = 12
+MOST_SHOWN = 5
 
 
 def write_files(folder, photos, found, truth, results):

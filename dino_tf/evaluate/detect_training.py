@@ -16,9 +16,12 @@ from dino_tf.evaluate.patch_tokens import PatchTokens
 from dino_tf.models.detector import Detector, boxes_of, detection_loss
 from dino_tf.schedules import WarmupCosine
 
-# Of the head, with the network frozen: the lightest, so that features do the work; and
-# where all is trained.
-DEPTH = {False: 0, True: 2}
+# With the network frozen every place sees its own token alone: convolutions would learn
+# from the pixels' texture, which random weights keep, what is asked of the tokens.
+HEADS = {
+    False: {"width": 96, "depth": 1, "reach": 1},
+    True: {"width": 64, "depth": 2, "reach": 3},
+}
 LAYER_DECAY = 0.75
 WEIGHT_DECAY = 0.05
 CLIP_NORM = 1.0
@@ -71,9 +74,7 @@ class DetectorTraining:
         self.places = Places.of(plan.size, patch)
         strides = [stride / patch for stride in self.places.strides]
         self.backbone = copy_of(subject.backbone) if plan.tune else subject.backbone
-        self.detector = Detector(
-            classes, strides, depth=DEPTH[plan.tune], seed=plan.seed
-        )
+        self.detector = Detector(classes, strides, **HEADS[plan.tune], seed=plan.seed)
         self.detector.build((None, *grid, subject.backbone.embed_dim))
         self._forward = compiled(lambda x: self._said(x, False))
 

@@ -5,8 +5,7 @@ from the last map alone. The head has no anchors (Tian et al. 2019, arXiv 1904.0
 every place tells classes, a box, and how well the box will fit. A box is given by the
 offset of its centre and the logarithms of its sides, in strides (Ge et al. 2021, arXiv
 2107.08430), so that a place can tell a box it does not lie in. It is narrower than
-the published ones, to be trained on a processor in minutes; without towers it is so
-light that what it finds is told by the tokens.
+the published ones, to be trained on a processor in minutes.
 """
 
 import math
@@ -26,16 +25,19 @@ class Detector(keras.Model):
         classes: Number of classes.
         strides: Of the levels in patches: 0.5, 1, 2, ...
         width: Channels of pyramid and head.
-        depth: Convolutions before each of the head's two answers, for which the levels
-            have one of their own, too. With 0 each level is a linear map of the tokens,
-            and each answer one convolution.
+        depth: Convolutions before each of the head's two answers.
+        reach: Side of all convolutions behind the map of the tokens, in places. With 1
+            a place sees its own token alone, and what is around it only as far as the
+            network has put that into the token.
         seed: Of the initial weights.
     """
 
-    def __init__(self, classes, strides=(0.5, 1, 2), width=64, depth=2, seed=0, **kw):
+    def __init__(
+        self, classes, strides=(0.5, 1, 2), width=64, depth=2, reach=3, seed=0, **kw
+    ):
         super().__init__(**kw)
         self.classes, self.strides = classes, tuple(strides)
-        self.width, self.depth, self.seed = width, depth, seed
+        self.width, self.depth, self.reach, self.seed = width, depth, reach, seed
         self._draws = 0
         # As in linear protocols: of frozen tokens some channels are many times others.
         self.norm = layers.BatchNormalization(
@@ -44,8 +46,8 @@ class Detector(keras.Model):
         self.levels = [self._level(stride) for stride in self.strides]
         self.class_tower, self.box_tower = self._tower("class"), self._tower("box")
         rare = keras.initializers.Constant(-math.log((1 - RARE) / RARE))
-        self.class_logits = self._conv(classes, 3, "class_logits", 0.01, rare)
-        self.box_and_fit = self._conv(5, 3, "box_and_fit", 0.01)
+        self.class_logits = self._conv(classes, reach, "class_logits", 0.01, rare)
+        self.box_and_fit = self._conv(5, reach, "box_and_fit", 0.01)
 
     def build(self, input_shape):
         """Builds every layer for maps (B, h, w, D)."""
@@ -80,7 +82,7 @@ class Detector(keras.Model):
         return ops.concatenate(found, axis=1)
 
     def get_config(self):
-        names = ("classes", "strides", "width", "depth", "seed")
+        names = ("classes", "strides", "width", "depth", "reach", "seed")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
     def _level(self, stride):
@@ -97,17 +99,14 @@ class Detector(keras.Model):
             steps = [pool] if side > 1 else []
             steps.append(self._conv(self.width, 1, f"{name}_width"))
         steps.append(layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm"))
-        if self.depth:
-            steps.append(self._conv(self.width, 3, f"{name}_conv"))
-            steps.append(layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm_2"))
-        else:
-            steps.append(layers.ReLU(name=f"{name}_relu"))
+        steps.append(self._conv(self.width, self.reach, f"{name}_conv"))
+        steps.append(layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm_2"))
         return keras.Sequential(steps, name=name)
 
     def _tower(self, name):
-        steps = [] if self.depth else [layers.Identity(name=f"{name}_as_it_is")]
+        steps = []
         for number in range(self.depth):
-            steps.append(self._conv(self.width, 3, f"{name}_conv_{number}"))
+            steps.append(self._conv(self.width, self.reach, f"{name}_conv_{number}"))
             norm = layers.GroupNormalization(GROUPS, name=f"{name}_norm_{number}")
             steps += [norm, layers.ReLU(name=f"{name}_relu_{number}")]
         return keras.Sequential(steps, name=f"{name}_tower")

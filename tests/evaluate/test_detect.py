@@ -37,17 +37,24 @@ NAMES = ("red", "green", "never")
 
 
 class PatchColours(keras.layers.Layer):
-    """Tokens are the mean colours of patches, behind one of zeros."""
+    """Tokens are the mean colours of patches and of those around, behind one of zeros.
+
+    A frozen token is all that a place of the detector sees.
+    """
 
     result_names = ("cls", "tokens")
-    patch_size, embed_dim, num_prefix_tokens = PATCH, 3, 1
+    patch_size, embed_dim, num_prefix_tokens = PATCH, 27, 1
 
     def grid_of(self, size):
         return patch_grid(size, PATCH)
 
     def extract(self, images, names):
-        tokens = ops.average_pool(images, PATCH, PATCH, data_format="channels_last")
-        tokens = ops.reshape(tokens, (ops.shape(images)[0], (SIZE // PATCH) ** 2, 3))
+        colours = ops.average_pool(images, PATCH, PATCH, data_format="channels_last")
+        colours = ops.pad(colours, [[0, 0], [1, 1], [1, 1], [0, 0]])
+        side, reach = SIZE // PATCH, range(3)
+        around = [colours[:, i : i + side, j : j + side] for i in reach for j in reach]
+        tokens = ops.concatenate(around, axis=-1)
+        tokens = ops.reshape(tokens, (ops.shape(images)[0], side**2, 27))
         return {"tokens": ops.pad(tokens, [[0, 0], [1, 0], [0, 0]])}
 
 
@@ -379,7 +386,7 @@ def test_places_fit_the_detector_whatever_the_grid():
                 return patch_grid(size, PATCH)
 
         training = DetectorTraining(Subject(Odd()), 2, Plan(side, 1, 1, 1e-3))
-        maps = np.zeros((1, *training.grid, 3), np.float32)
+        maps = np.zeros((1, *training.grid, 27), np.float32)
         assert training.detector(maps).shape[1] == len(Places.of(side, PATCH))
 
 

@@ -43,10 +43,10 @@ def test_loss_without_any_object_is_finite():
     assert loss == pytest.approx(2 * 0.75 * 0.25 * np.log(2), rel=1e-5)
 
 
-@pytest.mark.parametrize("depth", [0, 1])
-def test_shapes_seed_and_config(depth):
+@pytest.mark.parametrize("reach", [1, 3])
+def test_shapes_seed_and_config(reach):
     maps = np.random.default_rng(0).normal(size=(2, 5, 5, 6)).astype(np.float32)
-    first = Detector(3, (0.5, 1, 2), width=8, depth=depth, seed=4)
+    first = Detector(3, (0.5, 1, 2), width=8, depth=1, reach=reach, seed=4)
     again = Detector.from_config(first.get_config())
     for detector in (first, again):
         detector.build((None, 5, 5, 6))
