@@ -1,15 +1,11 @@
 """Fixtures shared by all tests: reference arrays, real photos, two CPU devices."""
 
-import gc
 import os
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# Tracing makes many objects that stay: looking through all of them as often as Python
-# does otherwise takes a tenth of the time. Files of tests end with one look.
-gc.set_threshold(100_000, 20, 20)
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -45,21 +41,6 @@ def two_cpu_devices():
     cpu = tf.config.list_physical_devices("CPU")[0]
     half = tf.config.LogicalDeviceConfiguration()
     tf.config.set_logical_device_configuration(cpu, [half, half])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def networks_end_with_their_file():
-    """Frees what the networks of a file of tests have held, where it is much."""
-    before = _resident_mb()
-    yield
-    if _resident_mb() > before + 300:
-        gc.collect()
-
-
-def _resident_mb():
-    statm = Path("/proc/self/statm")
-    pages = int(statm.read_text().split()[1]) if statm.is_file() else 0
-    return pages * 4096 / 2**20
 
 
 @pytest.fixture

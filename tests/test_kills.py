@@ -37,7 +37,7 @@ def content(file):
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system that forks")
 def test_every_continuation_ends_in_the_bytes_of_the_undisturbed_run(tmp_path):
-    kills = os.environ.get("DINO_TF_KILLS", "2")
+    kills = os.environ.get("DINO_TF_KILLS", "1")
     seed = os.environ.get("DINO_TF_KILLS_SEED", "0")
     subprocess.run(
         [sys.executable, PROGRAM, tmp_path, kills, seed],

@@ -430,14 +430,6 @@ def test_network_of_keras(tiny_application, tmp_path, strategy, replicas):
     assert run.model.distribute_strategy.num_replicas_in_sync == replicas
 
 
-@pytest.mark.slow
-def test_application_of_keras(tmp_path):
-    said, arch = [], "keras:MobileNet"
-    changes = {"run.strategy": "mirrored", "pipeline.batch_size": 16}
-    run = train(with_network(arch, tmp_path, **changes), said.append)
-    check_run(run, arch, said)
-
-
 @pytest.mark.parametrize(
     ("arch", "words"),
     [
@@ -481,10 +473,15 @@ def test_real_photos(tmp_path, shared_dir):
             "pipeline": {"batch_size": 64},
             "views": {"num_local": 2},
             "model": {"depth": 1},
-            "run": {"epochs": 1, "result_dir": str(tmp_path), "attention_every": 0},
+            "run": {
+                "epochs": 1,
+                "result_dir": str(tmp_path),
+                "attention_every": 0,
+                "attention_photos": 2,
+            },
         }
     )
     run = train(config, quiet)
     assert run.summary["photos"] == 1792
-    assert len(list((run.path / "attention").glob("*.png"))) == 8
+    assert len(list((run.path / "attention").glob("*.png"))) == 2
     assert 6.0 < run.summary["loss"] < 9.0
