@@ -471,13 +471,15 @@ def test_real_photos(tmp_path, shared_dir):
             "data": f"voc2007:{shared_dir / 'VOCdevkit'}",
             "preset": "voc2007_cpu",
             "pipeline": {"batch_size": 64},
-            "views": {"num_local": 2},
+            "views": {"global_size": 64, "local_size": 32, "num_local": 2},
             "model": {"depth": 1},
             "run": {
                 "epochs": 1,
                 "result_dir": str(tmp_path),
                 "attention_every": 0,
                 "attention_photos": 2,
+                "attention_size": 240,
+                "eval_size": 64,
             },
         }
     )

@@ -24,7 +24,7 @@ SETTINGS = {
     "model": {"patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 3},
     "head": {"out_dim": 32, "hidden_dim": 32, "bottleneck_dim": 16},
     "run": {
-        "epochs": 6,
+        "epochs": 4,
         "save_minutes": 1e-6,
         "attention_photos": 2,
         "attention_size": 32,
