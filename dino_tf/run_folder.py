@@ -110,13 +110,10 @@ class RunFolder:
         """(records, number of wrong lines beside a last one that is torn)."""
         if not self.metrics.is_file():
             return [], 0
-        records, wrong = [], 0
         text = self.metrics.read_text("utf-8", "replace")
-        for line in text[: text.rfind("\n") + 1].splitlines():
-            record = _record(line)
-            wrong += record is None
-            records += [record] if record is not None else []
-        return records, wrong
+        lines = text[: text.rfind("\n") + 1].splitlines()
+        records = [record for record in map(_record, lines) if record is not None]
+        return records, len(lines) - len(records)
 
     def cut_metrics(self, epoch, say=print):
         """Removes the lines of epochs after `epoch`, which will be run again.

@@ -4,11 +4,10 @@ import threading
 from pathlib import Path
 
 from dino_tf.datasets.bdd100k_labels import CATEGORIES, read_labels
-from dino_tf.datasets.folder import EXTENSIONS, find_images
+from dino_tf.datasets.folder import EXTENSIONS, FileSource, find_images
 from dino_tf.datasets.json_files import LeftOut
-from dino_tf.datasets.source import Source, digest_of_files, unique_names
+from dino_tf.datasets.source import classes_of, digest_of_files
 from dino_tf.errors import UserError
-from dino_tf.photo_files import read_photo_file
 
 # Below a root, in this order: as the archives unpack, and as they are mirrored.
 ROOTS = ("", "bdd100k", "bdd100k_images_100k", "bdd100k_images_100k/bdd100k")
@@ -31,7 +30,7 @@ LABELS = (
 )
 
 
-class BDD100K(Source):
+class BDD100K(FileSource):
     """The photos of one folder; labels are read when they are first asked for.
 
     Args:
@@ -45,24 +44,14 @@ class BDD100K(Source):
     """
 
     def __init__(self, name, photos, labels=None):
-        self.name, self._labels_at = name, labels
-        self._files = find_images(Path(photos), EXTENSIONS)
-        if not self._files:
+        files = find_images(Path(photos), EXTENSIONS)
+        if not files:
             raise UserError(f"{photos} has no photos; allowed: {' '.join(EXTENSIONS)}")
-        names = [file.relative_to(photos).as_posix() for file in self._files]
-        self._ids = unique_names(names)
-        self.class_names = CATEGORIES if labels else ()
-        self.left_out, self._labels = LeftOut(), None
-        self._reading = threading.Lock()
-
-    def __len__(self):
-        return len(self._files)
-
-    def id(self, index):
-        return self._ids[index]
-
-    def image_bytes(self, index):
-        return read_photo_file(self._files[index])
+        names = [file.relative_to(photos).as_posix() for file in files]
+        classes = CATEGORIES if labels else ()
+        super().__init__(name, files, names, [None] * len(files), classes)
+        self._labels_at, self._found = labels, None
+        self.left_out, self._reading = LeftOut(), threading.Lock()
 
     def stamp(self):
         labels = [self._labels_at] if self._labels_at else []
@@ -71,8 +60,7 @@ class BDD100K(Source):
 
     def labels(self, index):
         """The classes of all boxes."""
-        boxes = self.boxes(index)
-        return tuple(sorted(set(boxes.classes.tolist()))) if boxes else ()
+        return classes_of(self.boxes(index))
 
     def boxes(self, index):
         """Boxes, or None where the labels do not name the photo.
@@ -83,10 +71,10 @@ class BDD100K(Source):
         if self._labels_at is None:
             return None
         with self._reading:
-            if self._labels is None:
+            if self._found is None:
                 found = read_labels(self._labels_at, self.left_out)
-                self._labels = dict(found)
-        return self._labels.get(self._files[index].stem)
+                self._found = dict(found)
+        return self._found.get(self._files[index].stem)
 
     def about(self):
         """Where the labels are, how many photos they name, and what was left out."""

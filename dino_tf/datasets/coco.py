@@ -8,17 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
+from dino_tf.datasets.folder import FileSource
 from dino_tf.datasets.json_files import LeftOut, is_number, load_json, stays_within
-from dino_tf.datasets.source import Boxes, Source, digest_of_files, unique_names
+from dino_tf.datasets.source import Boxes, classes_of, digest_of_files
 from dino_tf.errors import UserError, plain
-from dino_tf.photo_files import read_photo_file
 
 # Long, and of no use here: outlines of objects and of persons.
 NOT_READ = ("segmentation", "keypoints", "segments_info")
 SPLITS = {"train": "train", "test": "val"}
 
 
-class CocoPhotos(Source):
+class CocoPhotos(FileSource):
     """The photos that a JSON file of instances lists, in its order.
 
     Boxes keep the fractions of the file and are cut off at the photo. Crowds and
@@ -43,35 +43,28 @@ class CocoPhotos(Source):
 
     def __init__(self, images, file):
         self._folder, self._json = Path(images), Path(file)
-        self.name = f"coco/{plain(self._json.stem)}"
         found = read_instances(self._json)
-        self.category_ids, self.class_names = found.category_ids, found.class_names
+        self.category_ids, self.left_out = found.category_ids, found.left_out
         self.file_names, self._rows = found.file_names, found.rows
-        self.left_out = found.left_out
-        self._ids = unique_names(self.file_names)
-        self._files = [self._folder / name for name in self.file_names]
+        super().__init__(
+            f"coco/{plain(self._json.stem)}",
+            [self._folder / name for name in self.file_names],
+            self.file_names,
+            [None] * len(self.file_names),
+            found.class_names,
+        )
         if not any(map(os.path.isfile, self._files)):
             raise UserError(
                 f"none of the {len(self._files):,} photos of {file} is in {images}; "
                 f"first {plain(self.file_names[0])}"
             )
 
-    def __len__(self):
-        return len(self._files)
-
-    def id(self, index):
-        return self._ids[index]
-
-    def image_bytes(self, index):
-        return read_photo_file(self._files[index])
-
     def stamp(self):
         return digest_of_files([*self._files, self._json], [*self._ids, "boxes"])
 
     def labels(self, index):
         """The classes of all boxes, crowds included."""
-        boxes = self.boxes(index)
-        return tuple(sorted(set(boxes.classes.tolist()))) if boxes else ()
+        return classes_of(self.boxes(index))
 
     def boxes(self, index):
         return boxes_at(self._rows, index)

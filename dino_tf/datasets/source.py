@@ -201,6 +201,11 @@ class Subset(Source):
         return self.parent.damage()
 
 
+def classes_of(boxes: Boxes | None) -> tuple[int, ...]:
+    """The sorted classes of all boxes, none where there are no boxes."""
+    return tuple(sorted(set(boxes.classes.tolist()))) if boxes else ()
+
+
 def digest(parts: Iterable) -> str:
     """SHA-256 in hexadecimal of a sequence of plain values."""
     result = hashlib.sha256()

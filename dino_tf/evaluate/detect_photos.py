@@ -7,7 +7,7 @@ import numpy as np
 from dino_tf.datasets.coco import boxes_at, read_instances
 from dino_tf.datasets.source import Boxes
 from dino_tf.errors import UserError
-from dino_tf.evaluate.splits import spread
+from dino_tf.evaluate.splits import every_fifth, spread
 from dino_tf.photo_headers import photo_header
 
 LOOKED_AT = 500
@@ -150,8 +150,7 @@ def opened(data, train_split=None, split=None, merged=False):
         "no test split with boxes of these classes: every fifth photo of the training "
         "split is judged, the others train"
     )
-    judged = train.subset(range(0, len(train), 5))
-    return train.subset([i for i in range(len(train)) if i % 5]), judged, [note]
+    return *every_fifth(train), [note]
 
 
 def _merged(boxes):

@@ -72,8 +72,8 @@ def _task(name, task, folder):
     """Heading, table, published figures, notes, pictures and films of one task."""
     if "failed" in task:
         return f"<h2>{safe(name)}</h2>\n<p>Not done: {safe(task['failed'])}</p>"
-    given = {k: v for k, v in task["options"].items() if v is not None}
-    facts, took = [f"{k} {v}" for k, v in given.items()], f"{task['seconds']} s"
+    given = [f"{k} {v}" for k, v in task["options"].items() if v is not None]
+    facts = ", ".join([*given, f"{task['seconds']} s"])
     figures = [
         f"{f['name']} {f['value']:g}: {f['network']} ({f['source']})"
         for f in task["published"]
@@ -88,7 +88,7 @@ def _task(name, task, folder):
             _table(task["numbers"]),
             *_list("figures", "Published", figures),
             *_list("notes", "Notes", task["notes"]),
-            f"<p class='facts'>{safe(', '.join([*facts, took]))}</p>",
+            f"<p class='facts'>{safe(facts)}</p>",
             *(image(file, folder, name) for file in pictures),
             *(_film(file, folder) for file in films),
         ]

@@ -78,26 +78,20 @@ class PatchReader:
 
     def _batches(self, photos):
         """Lists of photos of one grid; unreadable ones come alone."""
-        waiting, count = {}, 0
-        for photo in photos:
+
+        def grid_of(photo):
             if photo.image is None:
-                yield [photo]
-                continue
+                return None
             grid = photo.grid(self.patch_size)
             if grid[0] * grid[1] > self._forward.most_patches:
                 photo.image = None
-                yield [photo]
-                continue
-            waiting.setdefault(grid, []).append(photo)
-            count += 1
-            if len(waiting[grid]) < self._most_at_once(grid):
-                if count < WAITING:
-                    continue
-                grid = max(waiting, key=lambda shape: len(waiting[shape]))
-            batch = waiting.pop(grid)
-            count -= len(batch)
-            yield batch
-        yield from waiting.values()
+                return None
+            return grid
+
+        def most(grid):
+            return most_at_once(self.backbone, grid[0] * grid[1])
+
+        return alike(photos, grid_of, most, WAITING)
 
     def extract(self, photos):
         """The same photos, of one grid, with `found` filled in if they were read."""
@@ -115,10 +109,39 @@ class PatchReader:
             photo.found = {name: values[place] for name, values in found.items()}
         return photos
 
-    def _most_at_once(self, grid):
-        heads = getattr(self.backbone, "num_heads", 1)
-        attention = heads * (grid[0] * grid[1]) ** 2
-        return min(max(MOST_ATTENTION // attention, 1), MOST_AT_ONCE)
+
+def most_at_once(backbone, patches):
+    """Photos of so many patches that go through a network together."""
+    attention = getattr(backbone, "num_heads", 1) * max(patches, 1) ** 2
+    return min(max(MOST_ATTENTION // attention, 1), MOST_AT_ONCE)
+
+
+def alike(items, shape_of, most, waiting):
+    """Yields lists of items of one shape.
+
+    Args:
+        items: What comes one by one.
+        shape_of: Function of an item; one of which it gives None comes alone.
+        most: Function of a shape, the items of a list.
+        waiting: So many items wait for others of their shape; then the longest list
+            goes as it is.
+    """
+    groups, count = {}, 0
+    for item in items:
+        shape = shape_of(item)
+        if shape is None:
+            yield [item]
+            continue
+        groups.setdefault(shape, []).append(item)
+        count += 1
+        if len(groups[shape]) < most(shape):
+            if count < waiting:
+                continue
+            shape = max(groups, key=lambda one: len(groups[one]))
+        group = groups.pop(shape)
+        count -= len(group)
+        yield group
+    yield from groups.values()
 
 
 def extension_of(data):

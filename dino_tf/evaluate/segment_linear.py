@@ -29,7 +29,7 @@ from dino_tf.analysis.softmax_regression import fit_softmax
 from dino_tf.errors import UserError
 from dino_tf.evaluate.masked import check_shapes
 from dino_tf.evaluate.patch_tokens import MOST_BYTES, PatchTokens
-from dino_tf.evaluate.splits import spread
+from dino_tf.evaluate.splits import every_fifth, spread
 from dino_tf.evaluate.subject import Outcome, Subject
 from dino_tf.photo_headers import photo_header
 from dino_tf.transforms.image import (
@@ -110,8 +110,7 @@ def _split(data):
         "no test split with masks of these classes: every fifth photo of the training "
         "split is judged, the others train"
     )
-    judged = train.subset(range(0, len(train), 5))
-    return train.subset([i for i in range(len(train)) if i % 5]), judged, [note]
+    return *every_fifth(train), [note]
 
 
 def has_masks(source):

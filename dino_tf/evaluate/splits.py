@@ -18,9 +18,13 @@ def labelled_split(source, test_source):
         return None
     if why_held_out(source, test_source) is None:
         return source, test_source
-    judged = set(range(0, len(source), 5))
-    voters = [i for i in range(len(source)) if i not in judged]
-    return (source.subset(voters), source.subset(sorted(judged))) if voters else None
+    return every_fifth(source) if len(source) > 1 else None
+
+
+def every_fifth(source):
+    """(photos that teach, photos that are judged: the first and every fifth after)."""
+    judged = source.subset(range(0, len(source), 5))
+    return source.subset([i for i in range(len(source)) if i % 5]), judged
 
 
 def why_held_out(source, test_source):

@@ -12,6 +12,11 @@ import numpy as np
 
 from dino_tf.errors import UserError
 
+# A damaged directory of the archive may seem encrypted (RuntimeError) or packed in
+# another way (NotImplementedError, a kind of it).
+DAMAGED = (OSError, ValueError, EOFError, KeyError, RuntimeError)
+DAMAGED += (zipfile.BadZipFile, zlib.error)
+
 
 class Store:
     """A folder of arrays, each under a key made of everything they depend on.
@@ -84,10 +89,7 @@ def _read(file):
     try:
         with np.load(file, allow_pickle=False) as arrays:
             return dict(arrays)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError):
-        return None
-    # A damaged directory of the archive seems encrypted or of another method.
-    except (NotImplementedError, RuntimeError, zlib.error):
+    except DAMAGED:
         return None
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from dino_tf.errors import UserError, plain
 from dino_tf.evaluate.patch_pass import PatchPass
-from dino_tf.evaluate.patches import AHEAD, MOST_AT_ONCE, MOST_ATTENTION, ahead
+from dino_tf.evaluate.patches import AHEAD, ahead, alike, most_at_once
 from dino_tf.transforms.image import normalize, try_decode
 
 # Photos whose features are in memory together, beside those that are judged.
@@ -116,26 +116,14 @@ class WholePhotos:
 
     def _batches(self, photos):
         """Lists of (place, image) of one shape; what cannot be read is left out."""
-        waiting, count = {}, 0
-        for place, image in photos:
-            if image is None:
-                continue
-            waiting.setdefault(image.shape, []).append((place, image))
-            shape, count = image.shape, count + 1
-            if len(waiting[shape]) < self._most_at_once(shape):
-                if count < WAITING:
-                    continue
-                shape = max(waiting, key=lambda one: len(waiting[one]))
-            batch = waiting.pop(shape)
-            count -= len(batch)
-            yield batch
-        yield from waiting.values()
-
-    def _most_at_once(self, shape):
         backbone = self.subject.backbone
-        patches = math.prod(shape[:2]) // backbone.patch_size**2
-        attention = getattr(backbone, "num_heads", 1) * max(patches, 1) ** 2
-        return min(max(MOST_ATTENTION // attention, 1), MOST_AT_ONCE)
+        read = (photo for photo in photos if photo[1] is not None)
+
+        def most(shape):
+            patches = math.prod(shape[:2]) // backbone.patch_size**2
+            return most_at_once(backbone, patches)
+
+        return alike(read, lambda photo: photo[1].shape, most, WAITING)
 
     def _forward(self, images):
         """float32 (B, D) of uint8 images (B, H, W, 3)."""

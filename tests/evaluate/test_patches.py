@@ -92,12 +92,11 @@ def test_few_photos_wait_at_a_time(monkeypatch, source):
     assert sum(batches) == len(SIZES) and max(batches) == 2
 
 
-def test_large_photos_go_alone(monkeypatch, source):
-    reader = PatchReader(vit(), ("keys",), MEAN, STD)
-    assert reader._most_at_once((3, 5)) == patches.MOST_AT_ONCE
+def test_large_photos_go_alone(monkeypatch):
+    assert patches.most_at_once(vit(), 3 * 5) == patches.MOST_AT_ONCE
     monkeypatch.setattr(patches, "MOST_ATTENTION", 2 * 15**2 * 2)
-    assert reader._most_at_once((3, 5)) == 2
-    assert reader._most_at_once((30, 50)) == 1
+    assert patches.most_at_once(vit(), 3 * 5) == 2
+    assert patches.most_at_once(vit(), 30 * 50) == 1
 
 
 @pytest.mark.parametrize(
