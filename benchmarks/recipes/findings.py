@@ -1,0 +1,91 @@
+"""Means and spreads over seeds, and differences to one setting seed by seed."""
+
+import math
+import statistics
+
+from dino_tf.health import ONE, UNIFORM
+
+MEASURES = {"knn": "k-NN, k 20", "corloc": "CorLoc (LOST)"}
+UNWELL = (UNIFORM, ONE, "diverging")
+
+
+def words(result):
+    """A line about one trial."""
+    found = result["found"]
+    numbers = [
+        f"{name} {found[key]:.1f}"
+        for key, name in MEASURES.items()
+        if found.get(key) is not None
+    ]
+    return ", ".join([*numbers, f"loss {found['loss']:.3f}", result["verdicts"][-1]])
+
+
+def spread(values):
+    """{"mean", "sd", "n"} of numbers; "sd" is None of fewer than two."""
+    sd = statistics.stdev(values) if len(values) > 1 else None
+    return {"mean": statistics.fmean(values), "sd": sd, "n": len(values)}
+
+
+def summarise(results, against, settings):
+    """Table of a study: for every source and setting a spread of each measure.
+
+    Args:
+        results: of `trials.collect`.
+        against: Setting whose trials of the same seed and kind are taken away.
+        settings: Names in their order, others come last.
+
+    Returns:
+        {"trials": [...], "final": [...]}, each a list of rows {"source", "setting",
+        measure: spread, measure + "_gain": spread of the differences, "unwell":
+        number of trials that ended uniform, collapsed or diverged}.
+    """
+    order = {name: place for place, name in enumerate(settings)}
+    return {
+        kind: _rows([r for r in results if r["final"] == final], against, order)
+        for kind, final in (("trials", False), ("final", True))
+    }
+
+
+def _rows(results, against, order):
+    groups = {}
+    for result in results:
+        key = result["source"], result["setting"], result["photos_seen"]
+        groups.setdefault(key, []).append(result)
+    base = {
+        (r["source"], r["photos_seen"], r["seed"]): r["found"]
+        for r in results
+        if r["setting"] == against
+    }
+    rows = []
+    for (source, setting, seen), own in groups.items():
+        row = {"source": source, "setting": setting, "photos_seen": seen}
+        row["seeds"] = sorted(r["seed"] for r in own)
+        for measure in MEASURES:
+            row |= _spreads(own, measure, base)
+        row["unwell"] = sum(_is_unwell(r) for r in own)
+        rows.append(row)
+    last = len(order)
+    rows.sort(
+        key=lambda r: (r["source"], r["photos_seen"], order.get(r["setting"], last))
+    )
+    return rows
+
+
+def _spreads(results, measure, base):
+    values = [r["found"].get(measure) for r in results]
+    if any(value is None for value in values):
+        return {}
+    gains = []
+    for result, value in zip(results, values, strict=True):
+        other = base.get((result["source"], result["photos_seen"], result["seed"]))
+        if other is not None:
+            gains.append(value - other[measure])
+    found = {measure: spread(values)}
+    if gains:
+        found[f"{measure}_gain"] = spread(gains)
+    return found
+
+
+def _is_unwell(result):
+    loss = result["found"]["loss"]
+    return not math.isfinite(loss) or result["verdicts"][-1] in UNWELL

@@ -1,0 +1,187 @@
+"""The YAML file of a study: sources, settings, seeds."""
+
+import dataclasses
+import json
+import re
+
+import yaml
+
+from dino_tf import settings as fields
+from dino_tf.config import FIELDS
+from dino_tf.errors import UserError
+
+KEYS = ("about", "photos_seen", "seeds", "against", "base", "sources", "settings")
+NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One training.
+
+    Attributes:
+        source: Name of the source.
+        setting: Name of the setting.
+        seed: Seed of the run.
+        data: SPEC of the source.
+        photos_seen: Photos of the whole training, epochs times photos.
+        values: Dotted keys of the configuration and their values.
+        network: Whether the source has boxes to be found, `discover`.
+        final: Trained on all training photos and judged by the test photos.
+    """
+
+    source: str
+    setting: str
+    seed: int
+    data: str
+    photos_seen: int
+    values: dict
+    discover: bool
+    final: bool
+
+    @property
+    def name(self):
+        """Source, setting and seed."""
+        last = "-final" if self.final else ""
+        return f"{self.source}/{self.setting}/{self.seed}{last}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """A study as its file tells it.
+
+    Attributes:
+        about: What it is for.
+        photos_seen: Photos of a training, where a source has no number of its own.
+        seeds: Of every setting.
+        against: Setting that the others are compared with.
+        base: Values of all trainings.
+        sources: {name: {"data", "values", "photos_seen", "discover"}}.
+        settings: {name: values that differ from the base}.
+    """
+
+    about: str
+    photos_seen: int
+    seeds: list
+    against: str
+    base: dict
+    sources: dict
+    settings: dict
+
+    def trials(self, only=None, sources=None, seeds=None, final=False):
+        """All `Trial`s, seed by seed, so that one seed of everything comes first.
+
+        Args:
+            only: Names of settings; None takes all.
+            sources: Names of sources; None takes all that have their photos.
+            seeds: Numbers; None takes those of the grid.
+            final: See `Trial`.
+
+        Raises:
+            UserError: A name is unknown, or a source has no photos.
+        """
+        names = _known(only, self.settings, "setting")
+        places = _known(sources, self.sources, "source")
+        for seed in seeds or self.seeds:
+            for place in places:
+                source = self.sources[place]
+                if source["data"] is None:
+                    if sources is None:
+                        continue
+                    raise UserError(f"source {place}: give --data {place}=SPEC")
+                for name in names:
+                    yield Trial(
+                        place,
+                        name,
+                        seed,
+                        source["data"],
+                        source["photos_seen"] or self.photos_seen,
+                        {**self.base, **source["values"], **self.settings[name]},
+                        source["discover"],
+                        bool(final),
+                    )
+
+
+def read(path, data=()):
+    """A grid from its file.
+
+    Args:
+        path: YAML file.
+        data: "NAME=SPEC" of sources.
+
+    Raises:
+        UserError: The file is no such grid: one line that names what is wrong.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = yaml.safe_load(file)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: {' '.join(str(error).split())}") from error
+    _check_keys(path, text)
+    given = dict(_named(entry) for entry in data)
+    sources = {
+        name: _source(path, name, entry or {}, given.pop(name, None))
+        for name, entry in text["sources"].items()
+    }
+    if given:
+        raise UserError(f"--data {min(given)}: allowed: {', '.join(sources)}")
+    settings = {
+        name: _values(f"{path}: settings: {name}", entry)
+        for name, entry in text["settings"].items()
+    }
+    for name in [*sources, *settings]:
+        if not NAME.fullmatch(name):
+            raise UserError(f"{path}: name {name!r}; allowed: {NAME.pattern}")
+    against = text.get("against", next(iter(settings)))
+    _known([against], settings, "against")
+    base = _values(f"{path}: base", text.get("base"))
+    about, seen = str(text.get("about", "")), int(text["photos_seen"])
+    return Grid(about, seen, text.get("seeds", [0]), against, base, sources, settings)
+
+
+def _check_keys(path, text):
+    if not isinstance(text, dict):
+        raise UserError(f"{path}: expected sections {', '.join(KEYS)}")
+    for key in text:
+        if key not in KEYS:
+            raise UserError(f"{path}: got {key!r}, allowed: {', '.join(KEYS)}")
+    for key in ("photos_seen", "sources", "settings"):
+        if not text.get(key):
+            raise UserError(f"{path}: lacks {key}")
+
+
+def _source(path, name, entry, given):
+    where = f"{path}: sources: {name}"
+    for key in entry:
+        if key not in ("data", "values", "photos_seen", "discover"):
+            raise UserError(f"{where}: got {key!r}")
+    return {
+        "data": given or entry.get("data"),
+        "values": _values(where, entry.get("values")),
+        "photos_seen": entry.get("photos_seen"),
+        "discover": bool(entry.get("discover", False)),
+    }
+
+
+def _values(where, entry):
+    """Dotted keys, all of them of the configuration."""
+    entry = entry or {}
+    for key in entry:
+        if key not in FIELDS:
+            raise UserError(f"{where}: got {key!r}; {fields.nearest(key, FIELDS)}")
+    return {key: json.loads(json.dumps(value)) for key, value in entry.items()}
+
+
+def _named(entry):
+    name, equals, spec = entry.partition("=")
+    if not (name and equals and spec):
+        raise UserError(f"--data: got {entry!r}, allowed: NAME=SPEC")
+    return name, spec
+
+
+def _known(names, allowed, what):
+    if names is None:
+        return list(allowed)
+    for name in names:
+        if name not in allowed:
+            raise UserError(f"{what}: got {name!r}, allowed: {', '.join(allowed)}")
+    return names

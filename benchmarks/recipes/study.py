@@ -1,0 +1,102 @@
+"""Runs a grid of short trainings and compares them: what settings learn most?
+
+    python benchmarks/recipes/study.py benchmarks/recipes/grids/few_photos.yaml \
+        --data voc=voc2007:VOCdevkit --out recipes
+
+Each training is a run of `main.py` in a folder of its own, and one that was stopped
+goes on. Validation photos are cut from the training split; `--final NAME` trains on all
+of it and looks at the test photos, once. `study.json` and `study.html` in the folder
+tell what was found so far, with means and spreads over the seeds.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parents[1])]
+
+import findings  # noqa: E402
+import grid as grids  # noqa: E402
+import page  # noqa: E402
+import trials  # noqa: E402
+
+from dino_tf.errors import UserError  # noqa: E402
+
+
+def main(argv=None):
+    """Exit status: 0, or 1 after an error of the person's or a training that failed."""
+    options = _options(argv)
+    try:
+        grid = grids.read(options.grid, options.data)
+        return _study(grid, options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _options(argv):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("grid", help="YAML file; see grids/")
+    parser.add_argument(
+        "--data",
+        action="append",
+        default=[],
+        metavar="NAME=SPEC",
+        help="where the photos of a source of the grid are",
+    )
+    parser.add_argument("--out", required=True, help="folder of all runs and findings")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="settings to run")
+    parser.add_argument("--sources", nargs="+", metavar="NAME", help="sources to run")
+    parser.add_argument("--seeds", nargs="+", type=int, help="in place of the grid's")
+    parser.add_argument(
+        "--final",
+        nargs="+",
+        metavar="NAME",
+        help="settings that were chosen: train on all training photos, then look at "
+        "the test photos",
+    )
+    parser.add_argument(
+        "--list", action="store_true", help="tell what would run, and run nothing"
+    )
+    return parser.parse_args(argv)
+
+
+def _study(grid, options):
+    out = pathlib.Path(options.out)
+    chosen = options.final or options.only
+    wanted = list(grid.trials(chosen, options.sources, options.seeds, options.final))
+    failed = 0
+    for number, trial in enumerate(wanted, 1):
+        state = trials.state(trial, out)
+        print(f"[{number}/{len(wanted)}] {trial.name}: {state}", flush=True)
+        if options.list or state == trials.DONE:
+            continue
+        try:
+            result = trials.run(trial, out)
+            print(f"    {findings.words(result)}", flush=True)
+        except trials.Failed as error:
+            failed += 1
+            print(f"    {error}", file=sys.stderr, flush=True)
+        _tell(grid, out)
+    if wanted:
+        _tell(grid, out)
+    return 1 if failed else 0
+
+
+def _tell(grid, out):
+    """Writes `study.json` and `study.html` of everything that has ended."""
+    results = trials.collect(out)
+    if not results:
+        return
+    summary = findings.summarise(results, grid.against, grid.settings)
+    text = json.dumps({"grid": grid.about, **summary}, indent=1)
+    (out / "study.json").write_text(text + "\n", "utf-8")
+    page.write(out / "study.html", grid.about, summary, results)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,147 @@
+"""The study of recipes: its grid, its arithmetic, and a whole small one."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dino_tf.errors import UserError
+
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks" / "recipes"
+sys.path.insert(0, str(FOLDER))
+
+import cuts  # noqa: E402
+import findings  # noqa: E402
+import grid as grids  # noqa: E402
+
+GRID = """
+about: two rates
+photos_seen: 48
+seeds: [0, 1]
+against: slow
+base: {pipeline.batch_size: 8}
+sources:
+  drawn:
+    data: "scenes:32"
+    discover: true
+    values:
+      views.global_size: 32
+      views.local_size: 16
+      views.num_local: 1
+      model.arch: vit_tiny
+      model.patch_size: 8
+      model.embed_dim: 16
+      model.depth: 1
+      model.num_heads: 1
+      head.hidden_dim: 16
+      head.bottleneck_dim: 8
+      head.out_dim: 16
+  photos: {}
+settings:
+  slow: {optimizer.lr: 1.0e-4}
+  fast: {optimizer.lr: 1.0e-2}
+"""
+
+
+@pytest.fixture
+def grid_file(tmp_path):
+    file = tmp_path / "grid.yaml"
+    file.write_text(GRID)
+    return file
+
+
+def test_one_seed_of_everything_comes_first(grid_file):
+    names = [trial.name for trial in grids.read(grid_file).trials()]
+    assert names == ["drawn/slow/0", "drawn/fast/0", "drawn/slow/1", "drawn/fast/1"]
+
+
+def test_sources_take_their_photos_from_the_command_line(grid_file):
+    grid = grids.read(grid_file, ["photos=folder:x"])
+    trial = next(iter(grid.trials(["fast"], ["photos"], [7])))
+    assert (trial.data, trial.seed, trial.photos_seen) == ("folder:x", 7, 48)
+    assert trial.values == {"pipeline.batch_size": 8, "optimizer.lr": 1e-2}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("optimizer.lr: 1.0e-2", "optimizer.rl: 1", "optimizer.rl.*optimizer.lr"),
+        ("photos_seen: 48", "photos: 48", "got 'photos', allowed: about, photos_seen"),
+        ("against: slow", "against: still", "got 'still', allowed: slow, fast"),
+        ("seeds: [0, 1]", "seeds: [0", "grid.yaml: while parsing"),
+        ("  fast: {", "  Fast one: {", "name 'Fast one'"),
+        ("discover: true", "discovr: true", "sources: drawn: got 'discovr'"),
+    ],
+)
+def test_what_is_wrong_in_a_grid_is_named(grid_file, old, new, words):
+    grid_file.write_text(GRID.replace(old, new))
+    with pytest.raises(UserError, match=words):
+        grids.read(grid_file)
+
+
+@pytest.mark.parametrize("entry", ["photos", "=x", "other=folder:x"])
+def test_data_for_no_source_is_refused(grid_file, entry):
+    with pytest.raises(UserError, match="allowed:"):
+        grids.read(grid_file, [entry])
+
+
+def test_a_source_without_photos_is_asked_for(grid_file):
+    with pytest.raises(UserError, match="give --data photos=SPEC"):
+        list(grids.read(grid_file).trials(sources=["photos"]))
+
+
+def test_the_cut_holds_every_photo_once(tmp_path):
+    from dino_tf.datasets import open_source
+
+    assert cuts.cut("scenes:10", tmp_path / "cut") == (7, 3)
+    parts = [open_source(f"shards:{tmp_path / 'cut'}", s) for s in ("train", "test")]
+    names = [{part.id(i) for i in range(len(part))} for part in parts]
+    whole = open_source("scenes:10")
+    assert names[1] == {whole.id(0), whole.id(4), whole.id(8)}
+    assert names[0] | names[1] == {whole.id(i) for i in range(10)}
+
+
+def result(setting, seed, knn, verdict="learning"):
+    return {
+        "source": "s",
+        "setting": setting,
+        "seed": seed,
+        "final": False,
+        "photos_seen": 10,
+        "found": {"knn": knn, "loss": 1.0},
+        "verdicts": ["starting", verdict],
+        "curves": [],
+    }
+
+
+def test_gains_are_taken_seed_by_seed():
+    results = [
+        result("a", 0, 30.0),
+        result("a", 1, 40.0),
+        result("b", 0, 33.0),
+        result("b", 1, 45.0, "collapsing to uniform"),
+    ]
+    first, second = findings.summarise(results, "a", {"a": {}, "b": {}})["trials"]
+    assert first["knn"]["mean"] == 35 and first["knn_gain"]["mean"] == 0
+    assert second["knn_gain"]["mean"] == 4
+    assert second["knn_gain"]["sd"] == pytest.approx(2**0.5)
+    assert (first["unwell"], second["unwell"]) == (0, 1)
+    assert second["seeds"] == [0, 1] and "corloc" not in second
+
+
+@pytest.mark.slow
+def test_a_study_ends_and_is_not_done_twice(grid_file, tmp_path):
+    out = tmp_path / "out"
+    command = [sys.executable, FOLDER / "study.py", grid_file, "--out", out]
+    command += ["--seeds", "0"]
+    first = subprocess.run(command, capture_output=True, text=True)
+    assert first.returncode == 0, first.stderr
+    again = subprocess.run(command, capture_output=True, text=True)
+    assert again.stdout.count(": done") == 2
+    rows = json.loads((out / "study.json").read_text())["trials"]
+    assert [row["setting"] for row in rows] == ["slow", "fast"]
+    assert all(0 <= row["corloc"]["mean"] <= 100 for row in rows)
+    assert rows[0]["knn_gain"]["mean"] == 0
+    assert "fast" in (out / "study.html").read_text()
