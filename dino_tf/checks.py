@@ -26,7 +26,8 @@ RANGES = (
         "model.patch_size model.image_size model.embed_dim model.depth model.num_heads "
         "head.hidden_dim head.bottleneck_dim head.num_layers "
         "optimizer.accumulate_steps run.epochs run.schedule_epochs run.save_every "
-        "run.keep_checkpoints run.attention_size run.eval_size run.health_every",
+        "run.keep_checkpoints run.attention_size run.eval_size run.health_every "
+        "views.high_res_scale",
     ),
     (
         "0 or more",
@@ -35,6 +36,7 @@ RANGES = (
         "views.num_local views.brightness views.contrast views.saturation "
         "model.num_registers loss.warmup_teacher_temp_epochs optimizer.min_lr "
         "optimizer.warmup_epochs optimizer.weight_decay optimizer.weight_decay_end "
+        "loss.ibot_weight run.high_res_epochs "
         "optimizer.clip_grad optimizer.freeze_last_layer_epochs run.seed "
         "run.attention_every run.attention_photos run.knn_every run.report_every "
         "run.health_photos run.save_minutes run.keep_every pipeline.stall_seconds",
@@ -50,18 +52,18 @@ RANGES = (
         lambda x: 0 <= x <= 1,
         "pipeline.max_bad_share views.flip views.jitter views.grayscale "
         "views.global_blur views.local_blur views.solarize "
-        "loss.center_momentum optimizer.teacher_momentum "
+        "loss.center_momentum loss.ibot_mask_ratio optimizer.teacher_momentum "
         "optimizer.teacher_momentum_end",
     ),
     (
         "above 0, up to 1",
         lambda x: 0 < x <= 1,
-        "views.global_scale views.local_scale",
+        "views.global_scale views.local_scale loss.ibot_mask_probability",
     ),
     ("from 0 to below 1", lambda x: 0 <= x < 1, "model.drop_path_rate"),
     ("from 0 to 0.5", lambda x: 0 <= x <= 0.5, "views.hue"),
     ("from 0 to 256", lambda x: 0 <= x <= 256, "views.solarize_threshold"),
-    ("2 or more", lambda x: x >= 2, "head.out_dim"),
+    ("2 or more", lambda x: x >= 2, "head.out_dim head.ibot_out_dim"),
 )
 # Beginnings of the names of other networks, and the settings of `model` they take.
 OTHER_NETWORKS = {
@@ -70,7 +72,13 @@ OTHER_NETWORKS = {
     "resnet50": (),
     "xcit_": ("patch_size", "drop_path_rate"),
 }
-LOW_HIGH = ("global_scale", "local_scale", "aspect", "blur_sigma")
+LOW_HIGH = (
+    "views.global_scale",
+    "views.local_scale",
+    "views.aspect",
+    "views.blur_sigma",
+    "loss.ibot_mask_ratio",
+)
 
 
 def is_vit(config):
@@ -107,10 +115,10 @@ def check_values(config):
         for key in keys.split():
             if not all(map(test, _numbers(config, key))):
                 _refuse(config, key, words)
-    for name in LOW_HIGH:
-        low, high = getattr(config.views, name)
+    for key in LOW_HIGH:
+        low, high = settings.value_of(config, key)
         if low > high:
-            _refuse(config, f"views.{name}", "the smaller number first")
+            _refuse(config, key, "the smaller number first")
     _check_arch(config)
 
 
@@ -146,13 +154,42 @@ def check_together(config, facts, replicas):
     """
     if is_vit(config):
         _check_sizes(config)
-    elif config.run.recompute:
-        _refuse(config, "run.recompute", "true for vit_* only")
+    else:
+        _check_vit_only(config)
+    _check_masks(config, replicas)
     _check_batch(config, facts, replicas)
     _check_batch_norm(config, facts, replicas)
     _check_lengths(config)
     _check_pairs(config)
     _check_precision(config, facts)
+
+
+def _check_vit_only(config):
+    for key in ("run.recompute", "loss.ibot_weight", "run.high_res_epochs"):
+        default = FIELDS[key].default
+        if settings.value_of(config, key) != default:
+            off = str(default).lower()
+            _refuse(config, key, f"{off}, others with vit_* only")
+
+
+def _check_masks(config, replicas):
+    """Masked patch prediction: every part of a batch needs a masked view."""
+    loss, head = config.loss, config.head
+    if not loss.ibot_weight:
+        return
+    if head.use_bn:
+        _refuse(config, "head.use_bn", "false with loss.ibot_weight")
+    if head.ibot_out_dim is not None and not head.ibot_separate:
+        _refuse(config, "head.ibot_out_dim", "null without head.ibot_separate")
+    patches = (config.views.global_size // config.model.patch_size) ** 2
+    if loss.ibot_mask_ratio[1] * patches < 1:
+        words = f"a larger one that is a patch of the {patches} or more"
+        _refuse(config, "loss.ibot_mask_ratio", words)
+    parts = replicas * config.optimizer.accumulate_steps
+    views = 2 * config.pipeline.batch_size // parts
+    if int(loss.ibot_mask_probability * views) < 1:
+        words = f"{1 / views:g} or more, for one of {views} global crops at a time"
+        _refuse(config, "loss.ibot_mask_probability", words)
 
 
 def _check_sizes(config):
@@ -195,6 +232,9 @@ def _check_lengths(config):
     run, total = config.run, config.run.schedule_epochs
     if total < run.epochs:
         _refuse(config, "run.schedule_epochs", f"run.epochs {run.epochs} or more")
+    if run.high_res_epochs >= run.epochs:
+        words = f"fewer than run.epochs {run.epochs}"
+        _refuse(config, "run.high_res_epochs", words)
     for key in (
         "optimizer.warmup_epochs",
         "optimizer.freeze_last_layer_epochs",

@@ -58,6 +58,7 @@ def make_dataset(
     decode_margin=None,
     cache=None,
     processes=0,
+    masks=None,
 ):
     """Build the stream of batches of views that `DINO.fit` takes.
 
@@ -80,10 +81,12 @@ def make_dataset(
         cache: `MemoryCache` or `DiskCache` of decoded photos, or None.
         processes: Processes that draw for a `MultiCrop`, in the place of `workers`
             threads; 0: none. Neither they nor a cache change the data.
+        masks: `PatchMasks` of the global views, for `ibot.PatchPrediction`, or None.
 
     Returns:
         `tf.data.Dataset` of `{"global": (B, 2, S, S, 3), "local": (B, V, s, s, 3)}`,
         float32, whole batches; endless with `repeat`: `fit` needs `steps_per_epoch`.
+        With `masks` also "masks": (B, 2, h * w), bool.
 
     Raises:
         UserError: The batch is larger than the source, no multiple of the parts, or
@@ -103,7 +106,27 @@ def make_dataset(
         dataset = dataset.map(
             views.finish, min(threads or FINISHERS, FINISHERS), deterministic=True
         )
+    if masks is not None:
+        first = start_position, batch_size
+        dataset = _with_masks(dataset, masks, seed, first, part)
     return dataset.prefetch(WAITING).with_options(_options(threads))
+
+
+def _with_masks(dataset, masks, seed, first, part):
+    """The batches with their masks beside them; `first` is position and batch size."""
+    start, batch_size = first
+    shape = dataset.element_spec["global"].shape.as_list()
+    known = masks.draw(seed, start, shape, part).shape
+
+    def draw(number):
+        return masks.draw(seed, start + int(number) * batch_size, shape, part)
+
+    @tf.autograph.experimental.do_not_convert
+    def add(number, batch):
+        drawn = tf.numpy_function(draw, [number], tf.bool, stateful=False)
+        return {**batch, "masks": tf.ensure_shape(drawn, known)}
+
+    return dataset.enumerate().map(add, FINISHERS, deterministic=True)
 
 
 def _check_stream(source, views, batch_size, workers, start_position, decode_margin):

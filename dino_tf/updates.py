@@ -49,7 +49,7 @@ def clip_each(gradients, norms, limit):
 
 
 def update_student(model, gradients, step):
-    """Applies averaged gradients to the student; its last layer may still be frozen.
+    """Applies averaged gradients to the student; last layers may still be frozen.
 
     Args:
         model: `DINO`.
@@ -57,11 +57,12 @@ def update_student(model, gradients, step):
         step: Optimizer step.
     """
     variables = model.trainable_variables
-    last = [v.value for v in model.student_head.last_layer.trainable_variables]
     frozen = step < model.freeze_last_layer_steps
-    before = []
+    before, last = [], []
     if model.freeze_last_layer_steps:
-        names = {v.path for v in model.student_head.last_layer.trainable_variables}
+        lasts = [head.last_layer.trainable_variables for head in model.student_heads]
+        names = {v.path for own in lasts for v in own}
+        last = [v.value for own in lasts for v in own]
         gradients = [
             tf.where(frozen, tf.zeros_like(g), g) if v.path in names else g
             for g, v in zip(gradients, variables, strict=True)
@@ -92,10 +93,10 @@ def _parameter_pairs(model):
 
     Statistics of batch norms are left out: the teacher gathers its own.
     """
-    pairs = []
+    pairs, heads = [], zip(model.student_heads, model.teacher_heads, strict=True)
     for student, teacher in (
         (model.student_backbone, model.teacher_backbone),
-        (model.student_head, model.teacher_head),
+        *heads,
     ):
         both = zip(student.weights, teacher.weights, strict=True)
         pairs += [(s, t) for s, t in both if s.trainable]

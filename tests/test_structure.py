@@ -21,12 +21,13 @@ RANKS = (
     {
         "": "errors spreadsheets stopping health checksums pillow_errors photo_headers "
         "photo_files progress tasks kinds download schedules cluster guard workers "
-        "rendezvous multi_worker distribute settings config",
+        "rendezvous multi_worker distribute settings run_settings config",
         # Also for ground truth that comes as a pickle.
         "models": "torch_tensors torch_objects torch_unpickler",
     },
     {
-        "": "checks placement presets recipe_reading recipe_watching recipe",
+        "": "phases checks placement presets recipe_reading recipe_watching "
+        "recipe_memory recipe",
         "datasets": "source arrays joined archive voc_archives folder masks voc tfds "
         "json_files coco bdd100k_labels bdd100k hf shard_records shards species "
         "habitats scene_drawing scenes film davis film_drawing film_scenes revisited "
@@ -43,9 +44,9 @@ RANKS = (
         "positions filters propagation mask_tracks",
     },
     {
-        "": "stalls photo_cache photos view_worker view_processes reading pipeline "
-        "views loss optimizers updates signals workload shard_parts shard_photos "
-        "shard_writer coco_conversion",
+        "": "stalls photo_cache photos view_worker view_processes reading masking "
+        "pipeline views loss ibot passes optimizers updates "
+        "signals workload shard_parts shard_photos shard_writer coco_conversion",
     },
     {"": "dino"},
     {
@@ -102,6 +103,7 @@ TENSORFLOW = {
     "dino_tf.distribute",
     "dino_tf.optimizers",
     "dino_tf.dino",
+    "dino_tf.passes",
     "dino_tf.updates",
     "dino_tf.watch",
     "dino_tf.boards",

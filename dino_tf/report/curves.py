@@ -57,6 +57,13 @@ CHARTS = (
         "nats",
     ),
     Chart(
+        LEARNING,
+        "Masked patches",
+        "Loss of the patches that the student does not see.",
+        ("ibot",),
+        "nats",
+    ),
+    Chart(
         COLLAPSE,
         "Prototypes in use",
         "Share of the K prototypes that some photo is nearest to.",
