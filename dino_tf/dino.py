@@ -8,6 +8,8 @@ import tensorflow as tf
 from keras import ops
 
 from dino_tf.distribute import mean_over_replicas, replicas_in_sync
+from dino_tf.freezing import freeze_for_good
+from dino_tf.koleo import koleo_by_view
 from dino_tf.loss import DINOLoss
 from dino_tf.models.head import DINOHead
 from dino_tf.models.keras_networks import has_batch_norm
@@ -45,9 +47,17 @@ class DINO(FitOnWorkers, keras.Model):
             stays as it is (published: one epoch).
         accumulate_steps: Number of parts that a batch is computed in, one after the
             other; B is a multiple of it. Gradients and center are those of the whole
-            batch (except for batch norm, which sees the parts).
+            batch (except for batch norm, Sinkhorn-Knopp centering and KoLeo, which
+            see the parts).
         recompute: Compute the blocks of a `VisionTransformer` once more for the
             gradient instead of keeping them: less memory, up to a third more work.
+        koleo_weight: Weight of `koleo.koleo` of the student's CLS features, summed
+            over the global views (DINOv2: 0.1); the loss that is told is without it.
+        freeze_patch_embed: Whether the patch projection of a `VisionTransformer` stays
+            as it is, as do its first `freeze_blocks` blocks with all that comes before
+            them; see `freezing`.
+        freeze_blocks: Number of them.
+        freeze_backbone_steps: Steps at the start in which the head alone learns.
 
     Raises:
         ValueError: When loss and head differ in K, or a number is out of its range.
@@ -73,22 +83,30 @@ class DINO(FitOnWorkers, keras.Model):
         freeze_last_layer_steps=0,
         accumulate_steps=1,
         recompute=False,
+        koleo_weight=0.0,
+        freeze_patch_embed=False,
+        freeze_blocks=0,
+        freeze_backbone_steps=0,
         **kwargs,
     ):
         super().__init__(**kwargs)
         head = head or DINOHead()
         loss = loss or DINOLoss(head.out_dim)
-        _check(head, loss, teacher_momentum, clip_grad, accumulate_steps)
+        _check(head, loss, teacher_momentum, clip_grad, accumulate_steps, koleo_weight)
         self.student_backbone, self.student_head, self.dino_loss = backbone, head, loss
         self.teacher_momentum, self.clip_grad = teacher_momentum, clip_grad
         self.freeze_last_layer_steps = freeze_last_layer_steps
         self.accumulate_steps, self.recompute = accumulate_steps, recompute
+        self.koleo_weight, self.freeze_blocks = koleo_weight, freeze_blocks
+        self.freeze_patch_embed = freeze_patch_embed
+        self.freeze_backbone_steps = freeze_backbone_steps
         self.teacher_backbone = _copy_of(backbone, drop_path_rate=0.0)
         self.teacher_head = _copy_of(head)
         self.loss_tracker = keras.metrics.Mean(name="loss")
-        self.signals = Signals(loss.out_dim)
+        self.signals = Signals(loss.out_dim, ("koleo",) if koleo_weight else ())
         self._compiled_compute = None
         self.build()
+        freeze_for_good(backbone, freeze_patch_embed, freeze_blocks)
 
     def build(self, input_shape=None):
         """Builds both networks; the teacher starts as a copy of the student."""
@@ -116,8 +134,8 @@ class DINO(FitOnWorkers, keras.Model):
         Args:
             optimizer: Any Keras optimizer, or one of `dino_tf.optimizers`.
             jit_compile: Whether forward and backward pass are compiled by XLA; works
-                under a `tf.distribute` strategy too (except with batch norm, whose
-                statistics cross replicas). "auto" means: on a GPU.
+                under a `tf.distribute` strategy too (except with batch norm or
+                Sinkhorn-Knopp, whose sums cross replicas). "auto" means: on a GPU.
             **kwargs: Other arguments of `keras.Model.compile`.
         """
         if jit_compile == "auto":
@@ -127,9 +145,9 @@ class DINO(FitOnWorkers, keras.Model):
         if not self.optimizer.built:
             # Variables that are made in the middle of a step have it traced twice.
             self.optimizer.build(self.trainable_variables)
-        crosses = has_batch_norm(self) and replicas_in_sync() > 1
         compiled = tf.function(self._compute, jit_compile=True)
-        self._compiled_compute = compiled if jit_compile and not crosses else None
+        jit_compile = jit_compile and not self._sums_that_cross()
+        self._compiled_compute = compiled if jit_compile else None
 
     def get_compile_config(self):
         if not self.compiled:
@@ -174,21 +192,27 @@ class DINO(FitOnWorkers, keras.Model):
         """Loss of a batch of views with neither drop path nor any update."""
         views = _views_of(data)
         teacher = self.teacher_logits(views["global"], training=False)
-        student = self.student_logits(views["global"], views["local"], training=False)
+        student = self.student_features(views["global"], views["local"], training=False)
+        student = self.student_logits(student, training=False)
         loss = self.dino_loss.compute(student, teacher, self._clock())
         self.loss_tracker.update_state(loss)
         return self.get_metrics_result()
 
-    def student_logits(self, global_views, local_views, training=True):
-        """Student's logits (V, B, K), global views first, one pass per crop size."""
+    def student_features(self, global_views, local_views, training=True):
+        """Student's CLS features (V, B, D), global first, one pass per crop size."""
         batch, num_local = global_views.shape[0], local_views.shape[1]
         groups = [global_views, local_views] if num_local else [global_views]
         images = [views_outermost(group) for group in groups]
         features = [self.student_backbone(i, training=training) for i in images]
         features = ops.concatenate(features, axis=0)
-        logits = self.student_head(features, training=training)
-        shape = (global_views.shape[1] + num_local, batch or -1, logits.shape[-1])
-        return ops.reshape(logits, shape)
+        shape = (global_views.shape[1] + num_local, batch or -1, features.shape[-1])
+        return ops.reshape(features, shape)
+
+    def student_logits(self, features, training=True):
+        """Student's logits (V, B, K) of its CLS features (V, B, D)."""
+        rows = ops.reshape(features, (-1, features.shape[-1]))
+        logits = self.student_head(rows, training=training)
+        return ops.reshape(logits, (features.shape[0], -1, logits.shape[-1]))
 
     def teacher_logits(self, global_views, training=True):
         """Teacher's logits (G, B, K) of the global views."""
@@ -201,16 +225,16 @@ class DINO(FitOnWorkers, keras.Model):
         """Loss, gradients (times `loss_scale`), center, signals of a batch; for XLA."""
         if self.accumulate_steps == 1:
             return self._compute_part(global_views, local_views, step, loss_scale)
-        if has_batch_norm(self) and replicas_in_sync() > 1:
+        if crossing := self._sums_that_cross():
             raise ValueError(
-                f"accumulate_steps={self.accumulate_steps} with batch norm over "
+                f"accumulate_steps={self.accumulate_steps} with {crossing} over "
                 "several replicas: expected one of the three to be given up"
             )
         zeros = (
             tf.zeros(()),
             [tf.zeros(v.shape) for v in self.trainable_variables],
             tf.zeros_like(self.dino_loss.center),
-            no_signals(self.dino_loss.out_dim),
+            no_signals(self.dino_loss.out_dim, self.signals.terms),
         )
 
         def compute(*views):
@@ -226,14 +250,30 @@ class DINO(FitOnWorkers, keras.Model):
             center = self.dino_loss.batch_center(teacher)
             signals = teacher_signals(targets)
             ready = tf.nest.flatten((targets, center, signals))
+            variables = [v.value for v in self.trainable_variables]
             # One after the other, so that both are never in memory at once.
-            with tf.GradientTape() as tape, tf.control_dependencies(ready):
-                student = self.student_logits(global_views, local_views)
+            with (
+                tf.GradientTape(watch_accessed_variables=False) as tape,
+                tf.control_dependencies(ready),
+            ):
+                tape.watch(variables)  # nothing else: what is frozen costs nothing
+                features = self.student_features(global_views, local_views)
+                student = self.student_logits(features)
                 loss = self.dino_loss.cross_entropy(student, targets)
                 scaled = loss * loss_scale
-            variables = [v.value for v in self.trainable_variables]
+                if self.koleo_weight:
+                    apart = koleo_by_view(features[: targets.shape[0]])
+                    signals |= {"koleo": tf.reduce_mean(apart)}
+                    scaled += self.koleo_weight * tf.reduce_sum(apart) * loss_scale
             gradients = tape.gradient(scaled, variables, unconnected_gradients="zero")
         return loss, gradients, center, signals
+
+    def _sums_that_cross(self):
+        """What sums over several replicas in the middle of the passes; "": nothing."""
+        if replicas_in_sync() == 1:
+            return ""
+        sinkhorn = self.dino_loss.centering == "sinkhorn"
+        return "batch norm" if has_batch_norm(self) else "sinkhorn" if sinkhorn else ""
 
     def _clock(self):
         # A copy: the optimizer advances its counter in the middle of the step.
@@ -258,6 +298,10 @@ class DINO(FitOnWorkers, keras.Model):
             "freeze_last_layer_steps": self.freeze_last_layer_steps,
             "accumulate_steps": self.accumulate_steps,
             "recompute": self.recompute,
+            "koleo_weight": self.koleo_weight,
+            "freeze_patch_embed": self.freeze_patch_embed,
+            "freeze_blocks": self.freeze_blocks,
+            "freeze_backbone_steps": self.freeze_backbone_steps,
         }
 
     @classmethod
@@ -271,17 +315,18 @@ class DINO(FitOnWorkers, keras.Model):
         return cls(**config)
 
 
-def _check(head, loss, teacher_momentum, clip_grad, accumulate_steps):
+def _check(head, loss, teacher_momentum, clip_grad, accumulate_steps, koleo_weight):
     if head.out_dim != loss.out_dim:
         raise ValueError(
             f"head.out_dim={head.out_dim} and loss.out_dim={loss.out_dim} differ"
         )
     if not callable(teacher_momentum) and not 0.0 <= teacher_momentum <= 1.0:
         raise ValueError(f"teacher_momentum={teacher_momentum}: expected 0 to 1")
-    if clip_grad < 0 or accumulate_steps < 1:
+    if clip_grad < 0 or accumulate_steps < 1 or koleo_weight < 0:
         raise ValueError(
-            f"clip_grad={clip_grad}, accumulate_steps={accumulate_steps}: expected "
-            "clip_grad >= 0 and accumulate_steps >= 1"
+            f"clip_grad={clip_grad}, accumulate_steps={accumulate_steps}, "
+            f"koleo_weight={koleo_weight}: expected clip_grad >= 0, "
+            "accumulate_steps >= 1 and koleo_weight >= 0"
         )
 
 
