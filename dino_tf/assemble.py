@@ -9,11 +9,13 @@ from dino_tf.datasets.source import digest
 from dino_tf.dino import DINO
 from dino_tf.errors import UserError
 from dino_tf.ibot import PatchLoss, PatchPrediction
+from dino_tf.layer_rates import rate_shares
 from dino_tf.loss import DINOLoss
 from dino_tf.masking import PatchMasks
 from dino_tf.models.backbones import create_backbone
 from dino_tf.models.head import DINOHead
 from dino_tf.models.keras_networks import gather_statistics, has_batch_norm
+from dino_tf.models.mimetic import initialise_mimetic
 from dino_tf.optimizers import OPTIMIZERS
 from dino_tf.photo_cache import DiskCache, MemoryCache
 from dino_tf.pipeline import BadImages, make_dataset
@@ -54,6 +56,7 @@ def build_model(config, steps):
         loss_config.student_temp,
         temperature,
         loss_config.center_momentum,
+        loss_config.centering,
     )
     momentum = WarmupCosine(
         optimizer_config.teacher_momentum, optimizer_config.teacher_momentum_end, total
@@ -68,9 +71,13 @@ def build_model(config, steps):
         accumulate_steps=optimizer_config.accumulate_steps,
         recompute=config.run.recompute,
         patches=new_patches(config, head.out_dim, patch_head, temperature),
+        koleo_weight=loss_config.koleo_weight,
+        freeze_patch_embed=optimizer_config.freeze_patch_embed,
+        freeze_blocks=optimizer_config.freeze_blocks,
+        freeze_backbone_steps=optimizer_config.freeze_backbone_epochs * steps,
     )
     model.compile(
-        optimizer=new_optimizer(config, steps, total),
+        optimizer=new_optimizer(config, steps, total, model),
         jit_compile=config.run.xla,
     )
     return model
@@ -104,6 +111,7 @@ def new_patches(config, out_dim, head, temperature):
         options.student_temp,
         temperature,
         options.center_momentum,
+        options.centering,
         name="ibot_loss",
     )
     ratio, probability = options.ibot_mask_ratio, options.ibot_mask_probability
@@ -115,12 +123,15 @@ def new_patches(config, out_dim, head, temperature):
 def new_backbone(config):
     """Untrained student backbone of a configuration."""
     settings = dataclasses.asdict(config.model)
-    arch = settings.pop("arch")
+    arch, init = settings.pop("arch"), settings.pop("init")
     if not checks.is_vit(config):
         own = checks.settings_of(arch)
         settings = {k: v for k, v in settings.items() if k in own}
         settings["image_size"] = config.views.global_size
-    return create_backbone(arch, **settings)
+    backbone = create_backbone(arch, **settings)
+    if init == "mimetic":
+        initialise_mimetic(backbone, config.run.seed)
+    return backbone
 
 
 def untrained_backbone(config, source):
@@ -156,17 +167,28 @@ def inspect_network(config):
     return Network(numbers, has_batch_norm(backbone))
 
 
-def new_optimizer(config, steps, total):
-    """Optimizer with its schedules; its rate is scaled to the batch."""
+def new_optimizer(config, steps, total, model):
+    """Optimizer with its schedules; its rate is scaled to the batch.
+
+    Args:
+        config: Resolved `Config`.
+        steps: Steps per epoch.
+        total: Steps of the schedules.
+        model: The `DINO` that it is for.
+    """
     settings = config.optimizer
     rate = WarmupCosine(
-        settings.lr * config.pipeline.batch_size / 256,
+        checks.peak_rate(config),
         settings.min_lr,
         total,
         round(settings.warmup_epochs * steps),
     )
     decay = WarmupCosine(settings.weight_decay, settings.weight_decay_end, total)
-    optimizer = OPTIMIZERS[settings.name](rate, decay)
+    shares = None
+    if settings.layer_decay != 1 or settings.patch_embed_lr != 1:
+        factors = settings.layer_decay, settings.patch_embed_lr
+        shares = rate_shares(model, model.student_backbone, *factors)
+    optimizer = OPTIMIZERS[settings.name](rate, decay, shares=shares)
     if config.run.precision == "mixed_float16":
         return keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer

@@ -38,6 +38,7 @@ RANGES = (
         "optimizer.warmup_epochs optimizer.weight_decay optimizer.weight_decay_end "
         "loss.ibot_weight run.high_res_epochs "
         "optimizer.clip_grad optimizer.freeze_last_layer_epochs run.seed "
+        "loss.koleo_weight optimizer.freeze_blocks optimizer.freeze_backbone_epochs "
         "run.attention_every run.attention_photos run.knn_every run.report_every "
         "run.health_photos run.save_minutes run.keep_every pipeline.stall_seconds",
     ),
@@ -45,7 +46,8 @@ RANGES = (
         "above 0",
         lambda x: x > 0,
         "views.aspect views.blur_sigma views.std loss.student_temp "
-        "loss.warmup_teacher_temp loss.teacher_temp optimizer.lr run.wait",
+        "loss.warmup_teacher_temp loss.teacher_temp optimizer.lr run.wait "
+        "optimizer.patch_embed_lr model.layer_scale",
     ),
     (
         "from 0 to 1",
@@ -58,7 +60,8 @@ RANGES = (
     (
         "above 0, up to 1",
         lambda x: 0 < x <= 1,
-        "views.global_scale views.local_scale loss.ibot_mask_probability",
+        "views.global_scale views.local_scale optimizer.layer_decay "
+        "loss.ibot_mask_probability",
     ),
     ("from 0 to below 1", lambda x: 0 <= x < 1, "model.drop_path_rate"),
     ("from 0 to 0.5", lambda x: 0 <= x <= 0.5, "views.hue"),
@@ -72,6 +75,16 @@ OTHER_NETWORKS = {
     "resnet50": (),
     "xcit_": ("patch_size", "drop_path_rate"),
 }
+# Settings that know the parts of a Vision Transformer.
+VIT_ALONE = (
+    "run.recompute",
+    "run.high_res_epochs",
+    "loss.ibot_weight",
+    "optimizer.layer_decay",
+    "optimizer.patch_embed_lr",
+    "optimizer.freeze_patch_embed",
+    "optimizer.freeze_blocks",
+)
 LOW_HIGH = (
     "views.global_scale",
     "views.local_scale",
@@ -96,6 +109,19 @@ def network(config):
     sizes, model = ARCHITECTURES[config.model.arch], config.model
     asked = (model.embed_dim, model.depth, model.num_heads)
     return tuple(own or size for own, size in zip(asked, sizes, strict=True))
+
+
+def peak_rate(config):
+    """Learning rate after the warm-up, for the batch of a configuration.
+
+    Reference:
+        Goyal et al. 2017, arXiv 1706.02677, for "linear"; facebookresearch/dinov2,
+        `utils/config.py`, `apply_scaling_rules_to_cfg`, for "sqrt".
+    """
+    batch, optimizer = config.pipeline.batch_size, config.optimizer
+    if optimizer.lr_scaling == "sqrt":
+        return optimizer.lr * math.sqrt(batch / 1024)
+    return optimizer.lr * batch / 256
 
 
 def check_values(config):
@@ -154,22 +180,15 @@ def check_together(config, facts, replicas):
     """
     if is_vit(config):
         _check_sizes(config)
+        _check_frozen(config)
     else:
-        _check_vit_only(config)
+        _check_alone(config)
     _check_masks(config, replicas)
     _check_batch(config, facts, replicas)
-    _check_batch_norm(config, facts, replicas)
+    _check_sums(config, facts, replicas)
     _check_lengths(config)
     _check_pairs(config)
     _check_precision(config, facts)
-
-
-def _check_vit_only(config):
-    for key in ("run.recompute", "loss.ibot_weight", "run.high_res_epochs"):
-        default = FIELDS[key].default
-        if settings.value_of(config, key) != default:
-            off = str(default).lower()
-            _refuse(config, key, f"{off}, others with vit_* only")
 
 
 def _check_masks(config, replicas):
@@ -209,6 +228,24 @@ def _check_sizes(config):
         _refuse(config, "run.attention_size", f"model.patch_size {patch} or more")
 
 
+def _check_frozen(config):
+    depth, optimizer = network(config)[1], config.optimizer
+    if optimizer.freeze_blocks > depth:
+        words = f"up to {depth}, the blocks of the network"
+        _refuse(config, "optimizer.freeze_blocks", words)
+    still = optimizer.freeze_patch_embed or optimizer.freeze_blocks
+    if still and optimizer.patch_embed_lr != 1:
+        _refuse(config, "optimizer.patch_embed_lr", "1 for a frozen patch projection")
+
+
+def _check_alone(config):
+    for key in VIT_ALONE:
+        default = FIELDS[key].default
+        if settings.value_of(config, key) != default:
+            plain = str(default).lower()
+            _refuse(config, key, f"{plain}, as others are for vit_* only")
+
+
 def _check_batch(config, facts, replicas):
     batch, steps = config.pipeline.batch_size, config.optimizer.accumulate_steps
     if batch > facts.num_photos:
@@ -219,13 +256,28 @@ def _check_batch(config, facts, replicas):
         _refuse(config, "pipeline.batch_size", words)
 
 
-def _check_batch_norm(config, facts, replicas):
-    """Batch norm over several devices needs the whole batch at once."""
-    steps = config.optimizer.accumulate_steps
+def sums_over_devices(config, facts):
+    """What takes sums over all devices in the middle of a pass; "": nothing.
+
+    It needs the whole batch at once.
+    """
     has_batch_norm = facts.network is not None and facts.network.batch_norm
-    if steps > 1 and replicas > 1 and (has_batch_norm or config.head.use_bn):
-        words = f"1 for batch norm over {replicas} devices"
+    if has_batch_norm or config.head.use_bn:
+        return "batch norm"
+    return "sinkhorn" if config.loss.centering == "sinkhorn" else ""
+
+
+def _check_sums(config, facts, replicas):
+    what, steps = sums_over_devices(config, facts), config.optimizer.accumulate_steps
+    if steps > 1 and replicas > 1 and what:
+        words = f"1 for {what} over {replicas} devices"
         _refuse(config, "optimizer.accumulate_steps", words)
+    if config.pipeline.batch_size < 2 * replicas * steps and config.loss.koleo_weight:
+        words = f"0 for one photo at a time ({replicas} devices, {steps} parts)"
+        _refuse(config, "loss.koleo_weight", words)
+    default = FIELDS["loss.center_momentum"].default
+    if config.loss.centering != "center" and config.loss.center_momentum != default:
+        _refuse(config, "loss.center_momentum", f"{default} without a center")
 
 
 def _check_lengths(config):
@@ -238,6 +290,7 @@ def _check_lengths(config):
     for key in (
         "optimizer.warmup_epochs",
         "optimizer.freeze_last_layer_epochs",
+        "optimizer.freeze_backbone_epochs",
         "loss.warmup_teacher_temp_epochs",
     ):
         if settings.value_of(config, key) > total:
@@ -254,13 +307,19 @@ def _check_pairs(config):
     if config.optimizer.teacher_momentum_end < start:
         words = f"optimizer.teacher_momentum {start} or more"
         _refuse(config, "optimizer.teacher_momentum_end", words)
-    peak = config.optimizer.lr * config.pipeline.batch_size / 256
+    peak = peak_rate(config)
     if config.optimizer.min_lr > peak:
         _refuse(config, "optimizer.min_lr", f"up to the peak of the rate, {peak:g}")
 
 
 def _check_heads(config):
     width, _, heads = network(config)
+    if config.model.init == "mimetic":
+        if config.init is not None:
+            _refuse(config, "model.init", "published, as --init brings its weights")
+        if width % 4 or width < 8:
+            words = f"published for the width {width}, no multiple of 4 from 8 on"
+            _refuse(config, "model.init", words)
     if width % heads:
         raise UserError(f"model.num_heads: got {heads}, allowed: divisors of {width}")
 

@@ -71,9 +71,7 @@ class Views:
     global_scale: Pair = setting((0.4, 1.0), "share of the photo in a global crop")
     local_scale: Pair = setting((0.05, 0.4), "share of the photo in a local crop")
     high_res_scale: float = setting(
-        1.5,
-        "how many times larger the sides of all crops are in the last "
-        "run.high_res_epochs, rounded to whole patches",
+        1.5, "sides of all crops in run.high_res_epochs over those before"
     )
     aspect: Pair = setting((3 / 4, 4 / 3), "width to height of a crop before resize")
     flip: float = setting(0.5, "chance of a left-right flip")
@@ -119,6 +117,17 @@ class Model:
     )
     drop_path_rate: float = setting(0.1, "chance to skip the last block (less before)")
     num_registers: int = setting(0, "extra tokens that belong to no patch")
+    layer_scale: float | None = setting(
+        None,
+        "initial factor of what a block adds, learnt for each channel (DINOv2: 1e-5), "
+        "for deep networks that do not start to learn; null: no factors",
+    )
+    init: Literal["published", "mimetic"] = setting(
+        "published",
+        "random weights to start from: small normal numbers, or mimetic: attention and "
+        "positions that begin as those of trained networks look, for few photos and "
+        "short runs",
+    )
     embed_dim: int | None = setting(None, "width; null: that of the architecture")
     depth: int | None = setting(None, "blocks; null: those of the architecture")
     num_heads: int | None = setting(None, "heads; null: those of the architecture")
@@ -142,8 +151,7 @@ class Head:
     )
     ibot_separate: bool = setting(
         True,
-        "masked patches have a head of their own (DINOv2, for large networks and data) "
-        "instead of sharing that of the CLS token (iBOT)",
+        "masked patches have a head of their own (DINOv2), not that of the CLS token",
     )
     ibot_out_dim: int | None = setting(
         None, "prototypes of the patches' own head; null: head.out_dim"
@@ -170,14 +178,23 @@ class Loss:
     ibot_weight: float = setting(
         0.0,
         "vit_*: weight of masked patch prediction beside the loss of the CLS token "
-        "(iBOT, DINOv2: 1.0); for better patch features, as in segmentation, at the "
-        "price of slower steps; 0: none",
+        "(iBOT, DINOv2: 1.0); better patch features, slower steps; 0: none",
     )
     ibot_mask_ratio: Pair = setting(
         (0.1, 0.5), "share of the patches that are hidden in a masked global crop"
     )
-    ibot_mask_probability: float = setting(
-        0.5, "share of the global crops that are masked"
+    ibot_mask_probability: float = setting(0.5, "share of global crops with masks")
+    centering: Literal["center", "sinkhorn"] = setting(
+        "center",
+        "what keeps the teacher from giving one answer to all photos: a moving mean "
+        "that is subtracted (center), or sinkhorn: the answers of each batch are "
+        "spread evenly over the prototypes (DINOv2); for runs that fall into a few of "
+        "them",
+    )
+    koleo_weight: float = setting(
+        0.0,
+        "weight of the KoLeo term, which pushes the student's features of the photos "
+        "of a batch apart (DINOv2: 0.1); for features that crowd together; 0: none",
     )
 
 
@@ -191,7 +208,24 @@ class Optimizer:
     lr: float = setting(
         5e-4,
         "learning rate for 256 photos per update: the peak after the warm-up is "
-        "lr * pipeline.batch_size / 256",
+        "lr * pipeline.batch_size / 256, or by optimizer.lr_scaling",
+    )
+    lr_scaling: Literal["linear", "sqrt"] = setting(
+        "linear",
+        "how the peak follows the batch: linear, or sqrt: lr * "
+        "sqrt(pipeline.batch_size / 1024), where lr is for 1024 photos (DINOv2, with "
+        "lr 0.004); for comparing batches of very different sizes",
+    )
+    layer_decay: float = setting(
+        1.0,
+        "vit_*: the rate of a block is that of the one behind it times this, down to "
+        "the patches, and the head has all of it (DINOv2: 0.9); less than 1 suits deep "
+        "networks and going on from weights",
+    )
+    patch_embed_lr: float = setting(
+        1.0,
+        "vit_*: further factor of the rate of the patch projection (DINOv2: 0.2), for "
+        "runs that become unstable",
     )
     min_lr: float = setting(1e-6, "learning rate at the end of the cosine (not scaled)")
     warmup_epochs: float | None = setting(
@@ -210,6 +244,21 @@ class Optimizer:
     )
     freeze_last_layer_epochs: int = setting(
         1, "epochs in which the prototypes stay fixed; try more if the loss is stuck"
+    )
+    freeze_patch_embed: bool = setting(
+        False,
+        "vit_*: the patch projection stays at its random start, or at that of --init "
+        "(MoCo v3); for runs whose gradient jumps there",
+    )
+    freeze_blocks: int = setting(
+        0,
+        "vit_*: so many blocks from the front stay as they are, with patch projection, "
+        "positions and tokens; for going on from weights (--init) on few photos",
+    )
+    freeze_backbone_epochs: int = setting(
+        0,
+        "epochs in which the head alone learns; for going on from weights (--init) "
+        "with a fresh head",
     )
     teacher_momentum: float | None = setting(
         None,

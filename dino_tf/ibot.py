@@ -18,6 +18,8 @@ from dino_tf.distribute import mean_over_replicas
 from dino_tf.loss import DINOLoss
 from dino_tf.masking import upper_bound
 from dino_tf.models.vit import VisionTransformer
+from dino_tf.schedules import value_at
+from dino_tf.sinkhorn import sinkhorn_knopp
 
 
 class Hidden(NamedTuple):
@@ -88,8 +90,15 @@ class PatchLoss(DINOLoss):
         return loss
 
     def patch_probabilities(self, teacher, hidden, step=0):
-        """Centered and sharpened softmax of the teacher's logits (U, K)."""
-        return self.teacher_probabilities(teacher, step)
+        """`teacher_probabilities` of (U, K) logits, of which some rows are left over.
+
+        With "sinkhorn" they are spread by themselves, apart from the CLS features.
+        """
+        if self.centering == "center":
+            return self.teacher_probabilities(teacher, step)
+        temperature = value_at(self.teacher_temp, step)
+        counted = hidden.weights[:, None] > 0
+        return sinkhorn_knopp(teacher, temperature, counted=counted)
 
     def cross_entropy(self, student, targets, hidden):
         """Loss as in `call` from (U, K) probabilities, to which no gradient goes."""

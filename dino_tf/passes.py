@@ -3,14 +3,21 @@
 import tensorflow as tf
 from keras import ops
 
+from dino_tf.distribute import replicas_in_sync
+from dino_tf.models.keras_networks import has_batch_norm
 from dino_tf.views import views_outermost
+
+
+def views_of(data):
+    """Views of what `fit` hands to a step: a batch, or a tuple that begins with it."""
+    return data[0] if isinstance(data, tuple | list) else data
 
 
 class Passes:
     """Mixin of `DINO`: what its networks make of views.
 
     It reads `student_backbone`, `student_head`, the same of the teacher, `patches` (a
-    `PatchPrediction` or None) and `accumulate_steps`.
+    `PatchPrediction` or None), `dino_loss` and `accumulate_steps`.
     """
 
     @property
@@ -94,3 +101,19 @@ class Passes:
             "are replicas times accumulate_steps",
         )
         return views["masks"]
+
+    def sums_that_cross(self):
+        """What sums over several replicas in the middle of the passes; "": nothing."""
+        if replicas_in_sync() == 1:
+            return ""
+        sinkhorn = self.dino_loss.centering == "sinkhorn"
+        return "batch norm" if has_batch_norm(self) else "sinkhorn" if sinkhorn else ""
+
+    def centered(self):
+        """Losses that have a center, in the order of the centers of a step."""
+        return [self.dino_loss, *([self.patches.patch_loss] if self.patches else [])]
+
+    def update_centers(self, centers):
+        """Moves each towards what its `batch_center` has told."""
+        for loss, center in zip(self.centered(), centers, strict=True):
+            loss.update_center(center)

@@ -224,9 +224,9 @@ def _batch_size(config, facts):
 def _accumulate_steps(config, facts):
     share = max(config.pipeline.batch_size // num_replicas(config, facts), 1)
     fits = _fits(config, facts)
-    has_batch_norm = facts.network is not None and facts.network.batch_norm
-    if num_replicas(config, facts) > 1 and (has_batch_norm or config.head.use_bn):
-        return 1, "batch norm over several devices needs the batch at once"
+    what = checks.sums_over_devices(config, facts)
+    if num_replicas(config, facts) > 1 and what:
+        return 1, f"{what} over several devices needs the batch at once"
     if share <= fits:
         return 1, f"a batch part of {share} photos fits the memory"
     steps = next(n for n in range(1, share + 1) if share % n == 0 and share / n <= fits)

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from dino_tf.distribute import replicas_in_sync, update_each_replica
+from dino_tf.freezing import frozen_until
 from dino_tf.views import split_batch
 
 CLIP_EPSILON = 1e-6
@@ -49,34 +50,35 @@ def clip_each(gradients, norms, limit):
 
 
 def update_student(model, gradients, step):
-    """Applies averaged gradients to the student; last layers may still be frozen.
+    """Applies averaged gradients to the student; parts of it may still be frozen.
 
     Args:
         model: `DINO`.
         gradients: One for each of `model.trainable_variables`.
         step: Optimizer step.
     """
-    variables = model.trainable_variables
-    frozen = step < model.freeze_last_layer_steps
-    before, last = [], []
-    if model.freeze_last_layer_steps:
-        lasts = [head.last_layer.trainable_variables for head in model.student_heads]
-        names = {v.path for own in lasts for v in own}
-        last = [v.value for own in lasts for v in own]
-        gradients = [
-            tf.where(frozen, tf.zeros_like(g), g) if v.path in names else g
-            for g, v in zip(gradients, variables, strict=True)
-        ]
-        before = [tf.identity(v) for v in last]
+    variables, until = model.trainable_variables, frozen_until(model)
+    frozen = {steps: step < steps for steps in set(until.values())}
+    frozen = [frozen.get(until.get(id(v))) for v in variables]
+    gradients = [
+        g if now is None else tf.where(now, tf.zeros_like(g), g)
+        for g, now in zip(gradients, frozen, strict=True)
+    ]
+    held, before = [], []
     inner = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     if getattr(inner, "reduces_gradients", True):
         # Keras sums over replicas what is averaged here already.
         gradients = [g / replicas_in_sync() for g in gradients]
+        # Some of its optimizers decay even a variable without gradient.
+        pairs = [(v.value, now) for v, now in zip(variables, frozen, strict=True)]
+        held = [(v, now) for v, now in pairs if now is not None]
+        before = [(tf.identity(v), now) for v, now in held]
     model.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-    if before:
-        # Some optimizers decay even a variable without gradient.
+    if held:
         update_each_replica(
-            lambda v, old: v.assign(tf.where(frozen, old, v)), last, before
+            lambda v, kept: v.assign(tf.where(kept[1], kept[0], v)),
+            [v for v, _ in held],
+            before,
         )
 
 

@@ -35,9 +35,9 @@ RANKS = (
         "transforms": "__init__ pixels first_frame image jpeg augment resample "
         "multicrop random_crop mixing shrink",
         "models": "__init__ pos_embed rope torch_legacy torch_file pieces block vit "
-        "head xcit_block xcit resnet detector keras_sources keras_networks backbones "
-        "classifier weights weight_files dinov3_names recognise published keras_files "
-        "loading",
+        "mimetic head xcit_block xcit resnet detector keras_sources keras_networks "
+        "backbones classifier weights weight_files dinov3_names recognise published "
+        "keras_files loading",
         "analysis": "__init__ boxes box_targets detection lost tokencut bilateral "
         "attention dino_seg feature_rank overlap saliency neighbours precision ranked "
         "whitening components embedding confusion patch_classes softmax_regression "
@@ -45,8 +45,9 @@ RANKS = (
     },
     {
         "": "stalls photo_cache photos view_worker view_processes reading masking "
-        "pipeline views loss ibot passes optimizers updates "
-        "signals workload shard_parts shard_photos shard_writer coco_conversion",
+        "pipeline views sinkhorn koleo loss ibot passes optimizers layer_rates "
+        "freezing updates signals workload shard_parts shard_photos shard_writer "
+        "coco_conversion",
     },
     {"": "dino"},
     {
@@ -64,7 +65,7 @@ RANKS = (
         "segment_linear segment watched "
         "whole_photos ranking retrieve copy "
         "label_propagation video_files video_tracks video "
-        "layer_rates finetune_options finetune_step finetune_photos finetune "
+        "finetune_options finetune_step finetune_photos finetune "
         "detect_photos detect_measures detect_files detect_training detect",
     },
     {
