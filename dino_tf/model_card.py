@@ -222,7 +222,8 @@ def _training(weights):
         f"By self-distillation without labels on `{_data_name(config.data)}`: "
         f"{config.run.epochs} epochs{phases.words(config)} in batches of "
         f"{config.pipeline.batch_size}, two global crops of "
-        f"{views.global_size} and {views.num_local} local crops of {views.local_size} pixels, {config.head.out_dim} prototypes, "
+        f"{views.global_size} and {views.num_local} local crops of "
+        f"{views.local_size} pixels, {config.head.out_dim} prototypes, "
         f"{config.optimizer.name} with a learning rate of {config.optimizer.lr} for "
         f"256 photos, drop path {model.drop_path_rate}, seed {config.run.seed}."
     )

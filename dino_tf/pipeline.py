@@ -95,26 +95,29 @@ def make_dataset(
     """
     _check_stream(source, views, batch_size, workers, start_position, decode_margin)
     order = _order(len(source), seed, shuffle, repeat, start_position)
-    options = (decode_margin, cache, processes)
-    load = _view_loader(source, views, seed, bad_images, *options)
     order = part_of_batches(order, batch_size, *part)
+    reading = (bad_images, decode_margin, cache, processes)
+    load = _view_loader(source, views, seed, *reading)
     # One photo for each process, and one that is read meanwhile.
     threads = processes + 1 if processes else workers
     dataset = order.map(load, threads or tf.data.AUTOTUNE, deterministic=True)
-    dataset = dataset.batch(batch_size // part[1], drop_remainder=True)
-    if hasattr(views, "finish"):
-        dataset = dataset.map(
-            views.finish, min(threads or FINISHERS, FINISHERS), deterministic=True
-        )
+    dataset = _in_batches(dataset, views, batch_size // part[1], threads)
     if masks is not None:
-        first = start_position, batch_size
-        dataset = _with_masks(dataset, masks, seed, first, part)
+        dataset = _with_masks(dataset, masks, seed, start_position, batch_size, part)
     return dataset.prefetch(WAITING).with_options(_options(threads))
 
 
-def _with_masks(dataset, masks, seed, first, part):
-    """The batches with their masks beside them; `first` is position and batch size."""
-    start, batch_size = first
+def _in_batches(dataset, views, count, threads):
+    """Whole batches of `count` photos, finished as a `MultiCrop` does."""
+    dataset = dataset.batch(count, drop_remainder=True)
+    if not hasattr(views, "finish"):
+        return dataset
+    threads = min(threads or FINISHERS, FINISHERS)
+    return dataset.map(views.finish, threads, deterministic=True)
+
+
+def _with_masks(dataset, masks, seed, start, batch_size, part):
+    """The batches with the masks of their global views."""
     shape = dataset.element_spec["global"].shape.as_list()
     known = masks.draw(seed, start, shape, part).shape
 
