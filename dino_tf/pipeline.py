@@ -98,8 +98,7 @@ def make_dataset(
     order = part_of_batches(order, batch_size, *part)
     reading = (bad_images, decode_margin, cache, processes)
     load = _view_loader(source, views, seed, *reading)
-    # One photo for each process, and one that is read meanwhile.
-    threads = processes + 1 if processes else workers
+    threads = processes + 1 if processes else workers  # one photo is read meanwhile
     dataset = order.map(load, threads or tf.data.AUTOTUNE, deterministic=True)
     dataset = _in_batches(dataset, views, batch_size // part[1], threads)
     if masks is not None:
