@@ -56,7 +56,7 @@ class DINO(FitOnWorkers, Passes, keras.Model):
             them; see `freezing`.
         freeze_blocks: Number of them.
         freeze_backbone_steps: Steps at the start in which the head alone learns.
-        patches: `ibot.PatchPrediction`, for batches with "masks" (B, G, h * w), bool
+        patches: `ibot.PatchPrediction`, for batches with "masks" (B, G, h * w)
             (see `make_dataset`); its loss is told as "ibot", beside "loss". None does
             without.
 

@@ -41,7 +41,7 @@ def hidden_patches(masks, most):
     """`Hidden` of masks.
 
     Args:
-        masks: (n, h * w) bool.
+        masks: (n, h * w) of 0 and 1.
         most: Number of rows U; more hidden patches than that are no part of them.
 
     Reference:
@@ -208,7 +208,7 @@ class PatchPrediction(keras.layers.Layer):
             )
 
     def hidden(self, masks, parts=1):
-        """`Hidden` of masks (B, G, h * w), the views outermost.
+        """`Hidden` of masks (B, G, h * w) of 0 and 1, the views outermost.
 
         Args:
             masks: Made by `PatchMasks`, B known.

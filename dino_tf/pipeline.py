@@ -86,7 +86,7 @@ def make_dataset(
     Returns:
         `tf.data.Dataset` of `{"global": (B, 2, S, S, 3), "local": (B, V, s, s, 3)}`,
         float32, whole batches; endless with `repeat`: `fit` needs `steps_per_epoch`.
-        With `masks` also "masks": (B, 2, h * w), bool.
+        With `masks` also "masks": (B, 2, h * w), uint8, 1 where a patch is hidden.
 
     Raises:
         UserError: The batch is larger than the source, no multiple of the parts, or
@@ -118,14 +118,16 @@ def _in_batches(dataset, views, count, threads):
 def _with_masks(dataset, masks, seed, start, batch_size, part):
     """The batches with the masks of their global views."""
     shape = dataset.element_spec["global"].shape.as_list()
-    known = masks.draw(seed, start, shape, part).shape
 
     def draw(number):
-        return masks.draw(seed, start + int(number) * batch_size, shape, part)
+        drawn = masks.draw(seed, start + int(number) * batch_size, shape, part)
+        return drawn.astype(np.uint8)  # Keras sums batches over replicas to build
+
+    known = draw(0).shape
 
     @tf.autograph.experimental.do_not_convert
     def add(number, batch):
-        drawn = tf.numpy_function(draw, [number], tf.bool, stateful=False)
+        drawn = tf.numpy_function(draw, [number], tf.uint8, stateful=False)
         return {**batch, "masks": tf.ensure_shape(drawn, known)}
 
     return dataset.enumerate().map(add, FINISHERS, deterministic=True)
