@@ -203,7 +203,7 @@ class DINO(FitOnWorkers, Passes, keras.Model):
         hidden = self.hidden(self.masks_of(views), self.accumulate_steps)
         teacher, patches = self.teacher(views["global"], hidden, training=False)
         images = views["global"], views["local"]
-        found = self.student_features(*images, hidden, training=False)
+        found = self.student_tokens(*images, hidden, training=False)
         student, guesses = self.student_logits(*found, training=False)
         parts = {}
         if hidden is not None:
@@ -253,9 +253,7 @@ class DINO(FitOnWorkers, Passes, keras.Model):
                 tf.control_dependencies(ready),
             ):
                 tape.watch(variables)  # nothing else: what is frozen costs nothing
-                features, seen = self.student_features(
-                    global_views, local_views, hidden
-                )
+                features, seen = self.student_tokens(global_views, local_views, hidden)
                 student, guesses = self.student_logits(features, seen)
                 loss = self.dino_loss.cross_entropy(student, targets)
                 scaled = loss * loss_scale

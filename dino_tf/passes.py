@@ -32,10 +32,21 @@ class Passes:
         own = self.patches.teacher_head if self.patches else None
         return [self.teacher_head, *([own] if own else [])]
 
-    def student_features(self, global_views, local_views, hidden=None, training=True):
-        """Student's CLS features (V, B, D), global first, one pass per crop size.
+    def student_features(self, global_views, local_views, training=True):
+        """Student's CLS features (V, B, D), global first, one pass per crop size."""
+        return self.student_tokens(global_views, local_views, None, training)[0]
 
-        And the features (U, D) of `ibot.Hidden` patches, None for None.
+    def student_tokens(self, global_views, local_views, hidden, training=True):
+        """`student_features`, and those of the hidden patches.
+
+        Args:
+            global_views: (B, G, S, S, 3).
+            local_views: (B, V - G, s, s, 3).
+            hidden: `ibot.Hidden` of the global views, or None.
+            training: As in `call` of the backbone.
+
+        Returns:
+            (V, B, D) and (U, D) or None.
         """
         batch, num_local = global_views.shape[0], local_views.shape[1]
         groups = [global_views, local_views] if num_local else [global_views]
@@ -51,7 +62,7 @@ class Passes:
         return ops.reshape(features, shape), patches
 
     def student_logits(self, features, patches=None, training=True):
-        """Student's logits (V, B, K) and (U, K) of what `student_features` gives."""
+        """Student's logits (V, B, K) and (U, K) of what `student_tokens` gives."""
         rows = ops.reshape(features, (-1, features.shape[-1]))
         logits, guesses = self._logits("student", rows, patches, training)
         return ops.reshape(logits, (features.shape[0], -1, logits.shape[-1])), guesses
