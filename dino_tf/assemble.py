@@ -187,7 +187,8 @@ def new_optimizer(config, steps, total, model):
     shares = None
     if settings.layer_decay != 1 or settings.patch_embed_lr != 1:
         factors = settings.layer_decay, settings.patch_embed_lr
-        shares = rate_shares(model, model.student_backbone, *factors)
+        tokens = [model.patches.mask_token] if model.patches else ()
+        shares = rate_shares(model, model.student_backbone, *factors, tokens)
     optimizer = OPTIMIZERS[settings.name](rate, decay, shares=shares)
     if config.run.precision == "mixed_float16":
         return keras.optimizers.LossScaleOptimizer(optimizer)

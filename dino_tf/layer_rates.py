@@ -40,7 +40,7 @@ def depths(backbone):
     return [known.get(id(v), 0) for v in backbone.trainable_variables], last
 
 
-def rate_shares(model, backbone, decay, patch_embed=1.0):
+def rate_shares(model, backbone, decay, patch_embed=1.0, tokens=()):
     """Share of the learning rate that each variable of a model has.
 
     It is `decay ** (L - depth)`, where what is no part of the backbone, such as a
@@ -51,6 +51,7 @@ def rate_shares(model, backbone, decay, patch_embed=1.0):
         backbone: The backbone in it.
         decay: In (0, 1]; 1 gives all layers the same rate.
         patch_embed: Further factor of the patch embedding of a Vision Transformer.
+        tokens: Variables beside the backbone that have depth 0, such as a mask token.
 
     Returns:
         List of floats in the order of `model.trainable_variables`.
@@ -66,7 +67,7 @@ def rate_shares(model, backbone, decay, patch_embed=1.0):
     if decay == 1.0:
         shares = [1.0] * len(variables)
     else:
-        shares = _shares_by_depth(variables, backbone, decay)
+        shares = _shares_by_depth(variables, backbone, decay, tokens)
     if patch_embed != 1.0:
         patches = {id(v) for v in backbone.patch_embed.trainable_variables}
         factors = [patch_embed if id(v) in patches else 1.0 for v in variables]
@@ -74,7 +75,7 @@ def rate_shares(model, backbone, decay, patch_embed=1.0):
     return shares
 
 
-def _shares_by_depth(variables, backbone, decay):
+def _shares_by_depth(variables, backbone, decay, tokens):
     if not has_layers(backbone):
         name = getattr(backbone, "arch", type(backbone).__name__)
         raise UserError(
@@ -84,4 +85,5 @@ def _shares_by_depth(variables, backbone, decay):
     found, last = depths(backbone)
     pairs = zip(backbone.trainable_variables, found, strict=True)
     depth_of = {id(variable): depth for variable, depth in pairs}
+    depth_of |= {id(variable): 0 for variable in tokens}
     return [decay ** (last - depth_of.get(id(v), last)) for v in variables]

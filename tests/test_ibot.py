@@ -254,7 +254,7 @@ def test_saved_model_goes_on_alike(tmp_path, separate):
     for a, b in zip(model.weights, loaded.weights, strict=True):
         np.testing.assert_array_equal(a.numpy(), b.numpy(), err_msg=a.path)
     # `alone` is for others as well, so it is the loaded one that is trained.
-    assert np.isfinite(loaded.train_on_batch(next(iter(batches()))))
+    assert np.isfinite(loaded.train_on_batch(next(iter(batches())))).all()
 
 
 @pytest.mark.parametrize("separate", [True, False])

@@ -4,10 +4,14 @@ import keras
 import numpy as np
 import pytest
 
+from dino_tf.dino import DINO
 from dino_tf.errors import UserError
+from dino_tf.ibot import PatchLoss, PatchPrediction
 from dino_tf.layer_rates import depths, rate_shares
+from dino_tf.loss import DINOLoss
 from dino_tf.models.backbones import create_backbone
 from dino_tf.models.classifier import Classifier
+from dino_tf.models.head import DINOHead
 from dino_tf.optimizers import LARS, SGD, AdamW
 
 SIZES = {"embed_dim": 16, "depth": 2, "num_heads": 2}
@@ -31,6 +35,19 @@ def test_depths_of_a_vision_transformer():
     assert {named[n] for n in named if n.startswith("blocks.0/")} == {1}
     assert {named[n] for n in named if n.startswith("blocks.1/")} == {2}
     assert [named["norm/gamma"], named["norm/beta"]] == [3, 3]
+
+
+def test_tokens_beside_the_backbone_have_its_lowest_rate():
+    loss, sizes = PatchLoss(8), {"hidden_dim": 8, "bottleneck_dim": 8}
+    patches = PatchPrediction(loss, name="ibot")
+    backbone = create_backbone("vit_tiny", 4, 8, **SIZES)
+    model = DINO(backbone, DINOHead(8, **sizes), DINOLoss(8), patches=patches)
+    shares = rate_shares(model, backbone, 0.5, tokens=[patches.mask_token])
+    pairs = zip(model.trainable_variables, shares, strict=True)
+    named = {variable.path.split("/")[-1]: share for variable, share in pairs}
+    # Two blocks, and the head behind them.
+    assert (named["mask_token"], named["cls_token"]) == (0.125, 0.125)
+    assert named["weight_v"] == 1.0
 
 
 def test_depths_of_an_xcit():
