@@ -81,6 +81,13 @@ CHARTS = (
         "1: in all directions alike; 0: all photos have the same feature.",
         ("feature_std",),
     ),
+    Chart(
+        COLLAPSE,
+        "KoLeo",
+        "How near the features of a batch lie to each other; it falls as they spread.",
+        ("koleo",),
+        "nats",
+    ),
     Chart(COLLAPSE, "Center norm", "Length of the center.", ("center_norm",)),
     Chart(
         COLLAPSE,
