@@ -21,7 +21,7 @@ def freeze_for_good(backbone, patch_embed=False, blocks=0):
         ValueError: For a network without blocks, or more of them than it has.
 
     Reference:
-        Chen et al. 2021, arXiv 2104.02057, section 4.3, for the patch projection.
+        Chen et al. 2021, arXiv 2104.02057, for the patch projection (MoCo v3).
     """
     if not patch_embed and not blocks:
         return

@@ -21,7 +21,7 @@ def koleo(features):
         ValueError: When B is known and less than 2.
 
     Reference:
-        Sablayrolles et al. 2019, arXiv 1806.03198, section 3.2; Oquab et al. 2023,
+        Sablayrolles et al. 2019, arXiv 1806.03198; Oquab et al. 2023,
         arXiv 2304.07193, section 4; facebookresearch/dinov2, `loss/koleo_loss.py`.
     """
     if features.shape[0] is not None and features.shape[0] < 2:

@@ -26,7 +26,7 @@ def sinkhorn_knopp(logits, temperature, iterations=ITERATIONS, counted=None):
         float32 of the same shape.
 
     Reference:
-        Caron et al. 2020, arXiv 2006.09882, algorithm 1; Oquab et al. 2023, arXiv
+        Caron et al. 2020, arXiv 2006.09882; Oquab et al. 2023, arXiv
         2304.07193, section 4; facebookresearch/dinov2, `loss/dino_clstoken_loss.py`,
         `sinkhorn_knopp_teacher`. Its factors of 1 / K and 1 / B and its first sum over
         everything cancel out.

@@ -125,12 +125,14 @@ def test_koleo_over_two_replicas_sees_each_by_itself(strategy):
     assert told[0] == pytest.approx(told[1], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_parts_by_themselves():
     model, loss = fitted(**TERMS, accumulate_steps=2)
     assert np.isfinite(loss) and loss != alone(**TERMS)[1]
     assert np.isfinite(float(model.signals.result()["koleo"]))
 
 
+@pytest.mark.slow
 def test_parts_over_replicas_are_refused_with_sinkhorn(strategy):
     with pytest.raises(ValueError, match="accumulate_steps=2 with sinkhorn over"):
         with strategy.scope():
@@ -163,6 +165,7 @@ def test_lower_precision(policy):
     assert told[0] == pytest.approx(told[1], rel=5e-2)
 
 
+@pytest.mark.slow
 def test_saved_model_goes_on_alike(tmp_path):
     model, _ = fitted(**TERMS)
     model.save(tmp_path / "dino.keras")

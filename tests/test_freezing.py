@@ -167,6 +167,7 @@ def test_weights_that_are_loaded_agree_where_they_are_frozen():
     check_equal_to_teacher(waiting, "")
 
 
+@pytest.mark.slow
 def test_saved_model_stays_frozen(tmp_path):
     options = {"freeze_blocks": 1, "freeze_backbone_steps": 3}
     model = fit(made(freeze_patch_embed=True, **options))

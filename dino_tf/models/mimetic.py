@@ -29,8 +29,8 @@ def initialise_mimetic(backbone, seed=0):
         UserError: When the network has another width or no position table.
 
     Reference:
-        Trockman and Kolter 2023, arXiv 2305.09828, sections 3 and 4: the products,
-        their shares, and sinusoidal positions, which are those of `sinusoids`.
+        Trockman and Kolter 2023, arXiv 2305.09828: the products, their shares, and
+        sinusoidal positions, which are those of `sinusoids` here.
     """
     width = backbone.embed_dim
     if width % 4 or width < 8 or backbone.rope_periods is not None:
