@@ -19,7 +19,7 @@ def large_views(config):
     """Section `views` of the last epochs, its sizes rounded to whole patches.
 
     Reference:
-        Oquab et al. 2023, arXiv 2304.07193, section 4, "adapting the resolution".
+        Oquab et al. 2023, arXiv 2304.07193, "adapting the resolution".
     """
     views, patch = config.views, config.model.patch_size
     sizes = {
