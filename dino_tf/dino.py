@@ -184,7 +184,7 @@ class DINO(FitOnWorkers, Passes, keras.Model):
         compute = self._compiled_compute or self._compute
         scale = self._loss_scale()
         loss, gradients, centers, signals = compute(
-            views["global"], views["local"], self.masks_of(views), step, scale
+            views["global"], views["local"], step, scale, self.masks_of(views)
         )
         # Nothing may be counted when the stream ends in the place of a batch.
         with tf.control_dependencies([loss]):
@@ -211,7 +211,7 @@ class DINO(FitOnWorkers, Passes, keras.Model):
         self._track(self.dino_loss.compute(student, teacher, step), parts)
         return self.get_metrics_result()
 
-    def _compute(self, global_views, local_views, masks, step, loss_scale):
+    def _compute(self, global_views, local_views, step, loss_scale, masks=None):
         """Loss, gradients times `loss_scale`, centers, signals of a batch; for XLA."""
         views = [global_views, local_views, *([] if masks is None else [masks])]
         if self.accumulate_steps == 1:
