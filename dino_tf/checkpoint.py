@@ -293,4 +293,5 @@ def all_state(model):
 
 def gathered_by(model):
     """Variables of a `DINO` that gather over an epoch what its record tells."""
-    return [*model.loss_tracker.variables, *model.signals.variables]
+    own = [v for metric in model.metrics for v in metric.variables]
+    return [*own, *model.signals.variables]

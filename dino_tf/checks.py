@@ -26,7 +26,8 @@ RANGES = (
         "model.patch_size model.image_size model.embed_dim model.depth model.num_heads "
         "head.hidden_dim head.bottleneck_dim head.num_layers "
         "optimizer.accumulate_steps run.epochs run.schedule_epochs run.save_every "
-        "run.keep_checkpoints run.attention_size run.eval_size run.health_every",
+        "run.keep_checkpoints run.attention_size run.eval_size run.health_every "
+        "views.high_res_scale",
     ),
     (
         "0 or more",
@@ -35,7 +36,9 @@ RANGES = (
         "views.num_local views.brightness views.contrast views.saturation "
         "model.num_registers loss.warmup_teacher_temp_epochs optimizer.min_lr "
         "optimizer.warmup_epochs optimizer.weight_decay optimizer.weight_decay_end "
+        "loss.ibot_weight run.high_res_epochs "
         "optimizer.clip_grad optimizer.freeze_last_layer_epochs run.seed "
+        "loss.koleo_weight optimizer.freeze_blocks optimizer.freeze_backbone_epochs "
         "run.attention_every run.attention_photos run.knn_every run.report_every "
         "run.health_photos run.save_minutes run.keep_every pipeline.stall_seconds",
     ),
@@ -43,25 +46,27 @@ RANGES = (
         "above 0",
         lambda x: x > 0,
         "views.aspect views.blur_sigma views.std loss.student_temp "
-        "loss.warmup_teacher_temp loss.teacher_temp optimizer.lr run.wait",
+        "loss.warmup_teacher_temp loss.teacher_temp optimizer.lr run.wait "
+        "optimizer.patch_embed_lr model.layer_scale",
     ),
     (
         "from 0 to 1",
         lambda x: 0 <= x <= 1,
         "pipeline.max_bad_share views.flip views.jitter views.grayscale "
         "views.global_blur views.local_blur views.solarize "
-        "loss.center_momentum optimizer.teacher_momentum "
+        "loss.center_momentum loss.ibot_mask_ratio optimizer.teacher_momentum "
         "optimizer.teacher_momentum_end",
     ),
     (
         "above 0, up to 1",
         lambda x: 0 < x <= 1,
-        "views.global_scale views.local_scale",
+        "views.global_scale views.local_scale optimizer.layer_decay "
+        "loss.ibot_mask_probability",
     ),
     ("from 0 to below 1", lambda x: 0 <= x < 1, "model.drop_path_rate"),
     ("from 0 to 0.5", lambda x: 0 <= x <= 0.5, "views.hue"),
     ("from 0 to 256", lambda x: 0 <= x <= 256, "views.solarize_threshold"),
-    ("2 or more", lambda x: x >= 2, "head.out_dim"),
+    ("2 or more", lambda x: x >= 2, "head.out_dim head.ibot_out_dim"),
 )
 # Beginnings of the names of other networks, and the settings of `model` they take.
 OTHER_NETWORKS = {
@@ -70,7 +75,23 @@ OTHER_NETWORKS = {
     "resnet50": (),
     "xcit_": ("patch_size", "drop_path_rate"),
 }
-LOW_HIGH = ("global_scale", "local_scale", "aspect", "blur_sigma")
+# Settings that know the parts of a Vision Transformer.
+VIT_ALONE = (
+    "run.recompute",
+    "run.high_res_epochs",
+    "loss.ibot_weight",
+    "optimizer.layer_decay",
+    "optimizer.patch_embed_lr",
+    "optimizer.freeze_patch_embed",
+    "optimizer.freeze_blocks",
+)
+LOW_HIGH = (
+    "views.global_scale",
+    "views.local_scale",
+    "views.aspect",
+    "views.blur_sigma",
+    "loss.ibot_mask_ratio",
+)
 
 
 def is_vit(config):
@@ -90,6 +111,19 @@ def network(config):
     return tuple(own or size for own, size in zip(asked, sizes, strict=True))
 
 
+def peak_rate(config):
+    """Learning rate after the warm-up, for the batch of a configuration.
+
+    Reference:
+        Goyal et al. 2017, arXiv 1706.02677, for "linear"; facebookresearch/dinov2,
+        `utils/config.py`, `apply_scaling_rules_to_cfg`, for "sqrt".
+    """
+    batch, optimizer = config.pipeline.batch_size, config.optimizer
+    if optimizer.lr_scaling == "sqrt":
+        return optimizer.lr * math.sqrt(batch / 1024)
+    return optimizer.lr * batch / 256
+
+
 def check_values(config):
     """Checks every setting by itself; automatic ones (None) pass.
 
@@ -107,10 +141,10 @@ def check_values(config):
         for key in keys.split():
             if not all(map(test, _numbers(config, key))):
                 _refuse(config, key, words)
-    for name in LOW_HIGH:
-        low, high = getattr(config.views, name)
+    for key in LOW_HIGH:
+        low, high = settings.value_of(config, key)
         if low > high:
-            _refuse(config, f"views.{name}", "the smaller number first")
+            _refuse(config, key, "the smaller number first")
     _check_arch(config)
 
 
@@ -146,13 +180,35 @@ def check_together(config, facts, replicas):
     """
     if is_vit(config):
         _check_sizes(config)
-    elif config.run.recompute:
-        _refuse(config, "run.recompute", "true for vit_* only")
+        _check_frozen(config)
+    else:
+        _check_alone(config)
+    _check_masks(config, replicas)
     _check_batch(config, facts, replicas)
-    _check_batch_norm(config, facts, replicas)
+    _check_sums(config, facts, replicas)
     _check_lengths(config)
     _check_pairs(config)
     _check_precision(config, facts)
+
+
+def _check_masks(config, replicas):
+    """Masked patch prediction: every part of a batch needs a masked view."""
+    loss, head = config.loss, config.head
+    if not loss.ibot_weight:
+        return
+    if head.use_bn:
+        _refuse(config, "head.use_bn", "false with loss.ibot_weight")
+    if head.ibot_out_dim is not None and not head.ibot_separate:
+        _refuse(config, "head.ibot_out_dim", "null without head.ibot_separate")
+    patches = (config.views.global_size // config.model.patch_size) ** 2
+    if loss.ibot_mask_ratio[1] * patches < 1:
+        words = f"a larger one that is a patch of the {patches} or more"
+        _refuse(config, "loss.ibot_mask_ratio", words)
+    parts = replicas * config.optimizer.accumulate_steps
+    views = 2 * config.pipeline.batch_size // parts
+    if int(loss.ibot_mask_probability * views) < 1:
+        words = f"{1 / views:g} or more, for one of {views} global crops at a time"
+        _refuse(config, "loss.ibot_mask_probability", words)
 
 
 def _check_sizes(config):
@@ -172,6 +228,24 @@ def _check_sizes(config):
         _refuse(config, "run.attention_size", f"model.patch_size {patch} or more")
 
 
+def _check_frozen(config):
+    depth, optimizer = network(config)[1], config.optimizer
+    if optimizer.freeze_blocks > depth:
+        words = f"up to {depth}, the blocks of the network"
+        _refuse(config, "optimizer.freeze_blocks", words)
+    still = optimizer.freeze_patch_embed or optimizer.freeze_blocks
+    if still and optimizer.patch_embed_lr != 1:
+        _refuse(config, "optimizer.patch_embed_lr", "1 for a frozen patch projection")
+
+
+def _check_alone(config):
+    for key in VIT_ALONE:
+        default = FIELDS[key].default
+        if settings.value_of(config, key) != default:
+            plain = str(default).lower()
+            _refuse(config, key, f"{plain}, as others are for vit_* only")
+
+
 def _check_batch(config, facts, replicas):
     batch, steps = config.pipeline.batch_size, config.optimizer.accumulate_steps
     if batch > facts.num_photos:
@@ -182,22 +256,41 @@ def _check_batch(config, facts, replicas):
         _refuse(config, "pipeline.batch_size", words)
 
 
-def _check_batch_norm(config, facts, replicas):
-    """Batch norm over several devices needs the whole batch at once."""
-    steps = config.optimizer.accumulate_steps
+def sums_over_devices(config, facts):
+    """What takes sums over all devices in the middle of a pass; "": nothing.
+
+    It needs the whole batch at once.
+    """
     has_batch_norm = facts.network is not None and facts.network.batch_norm
-    if steps > 1 and replicas > 1 and (has_batch_norm or config.head.use_bn):
-        words = f"1 for batch norm over {replicas} devices"
+    if has_batch_norm or config.head.use_bn:
+        return "batch norm"
+    return "sinkhorn" if config.loss.centering == "sinkhorn" else ""
+
+
+def _check_sums(config, facts, replicas):
+    what, steps = sums_over_devices(config, facts), config.optimizer.accumulate_steps
+    if steps > 1 and replicas > 1 and what:
+        words = f"1 for {what} over {replicas} devices"
         _refuse(config, "optimizer.accumulate_steps", words)
+    if config.pipeline.batch_size < 2 * replicas * steps and config.loss.koleo_weight:
+        words = f"0 for one photo at a time ({replicas} devices, {steps} parts)"
+        _refuse(config, "loss.koleo_weight", words)
+    default = FIELDS["loss.center_momentum"].default
+    if config.loss.centering != "center" and config.loss.center_momentum != default:
+        _refuse(config, "loss.center_momentum", f"{default} without a center")
 
 
 def _check_lengths(config):
     run, total = config.run, config.run.schedule_epochs
     if total < run.epochs:
         _refuse(config, "run.schedule_epochs", f"run.epochs {run.epochs} or more")
+    if run.high_res_epochs >= run.epochs:
+        words = f"fewer than run.epochs {run.epochs}"
+        _refuse(config, "run.high_res_epochs", words)
     for key in (
         "optimizer.warmup_epochs",
         "optimizer.freeze_last_layer_epochs",
+        "optimizer.freeze_backbone_epochs",
         "loss.warmup_teacher_temp_epochs",
     ):
         if settings.value_of(config, key) > total:
@@ -214,13 +307,19 @@ def _check_pairs(config):
     if config.optimizer.teacher_momentum_end < start:
         words = f"optimizer.teacher_momentum {start} or more"
         _refuse(config, "optimizer.teacher_momentum_end", words)
-    peak = config.optimizer.lr * config.pipeline.batch_size / 256
+    peak = peak_rate(config)
     if config.optimizer.min_lr > peak:
         _refuse(config, "optimizer.min_lr", f"up to the peak of the rate, {peak:g}")
 
 
 def _check_heads(config):
     width, _, heads = network(config)
+    if config.model.init == "mimetic":
+        if config.init is not None:
+            _refuse(config, "model.init", "published, as --init brings its weights")
+        if width % 4 or width < 8:
+            words = f"published for the width {width}, no multiple of 4 from 8 on"
+            _refuse(config, "model.init", words)
     if width % heads:
         raise UserError(f"model.num_heads: got {heads}, allowed: divisors of {width}")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dino_tf import settings
+from dino_tf.run_settings import Run
 from dino_tf.settings import setting
 
 Pair = tuple[float, float]
@@ -69,6 +70,9 @@ class Views:
     )
     global_scale: Pair = setting((0.4, 1.0), "share of the photo in a global crop")
     local_scale: Pair = setting((0.05, 0.4), "share of the photo in a local crop")
+    high_res_scale: float = setting(
+        1.5, "sides of all crops in run.high_res_epochs over those before"
+    )
     aspect: Pair = setting((3 / 4, 4 / 3), "width to height of a crop before resize")
     flip: float = setting(0.5, "chance of a left-right flip")
     jitter: float = setting(0.8, "chance of the colour changes below")
@@ -113,6 +117,17 @@ class Model:
     )
     drop_path_rate: float = setting(0.1, "chance to skip the last block (less before)")
     num_registers: int = setting(0, "extra tokens that belong to no patch")
+    layer_scale: float | None = setting(
+        None,
+        "initial factor of what a block adds, learnt for each channel (DINOv2: 1e-5), "
+        "for deep networks that do not start to learn; null: no factors",
+    )
+    init: Literal["published", "mimetic"] = setting(
+        "published",
+        "random weights to start from: small normal numbers, or mimetic: attention and "
+        "positions that begin as those of trained networks look, for few photos and "
+        "short runs",
+    )
     embed_dim: int | None = setting(None, "width; null: that of the architecture")
     depth: int | None = setting(None, "blocks; null: those of the architecture")
     num_heads: int | None = setting(None, "heads; null: those of the architecture")
@@ -134,6 +149,13 @@ class Head:
         "keep the prototypes at length 1; false can reach better features, at the "
         "risk of an unstable run (published: false for vit_small, true for vit_base)",
     )
+    ibot_separate: bool = setting(
+        True,
+        "masked patches have a head of their own (DINOv2), not that of the CLS token",
+    )
+    ibot_out_dim: int | None = setting(
+        None, "prototypes of the patches' own head; null: head.out_dim"
+    )
 
 
 @dataclass
@@ -153,6 +175,27 @@ class Loss:
         None, "epochs of linear growth of the teacher temperature"
     )
     center_momentum: float = setting(0.9, "share of the old center that is kept")
+    ibot_weight: float = setting(
+        0.0,
+        "vit_*: weight of masked patch prediction beside the loss of the CLS token "
+        "(iBOT, DINOv2: 1.0); better patch features, slower steps; 0: none",
+    )
+    ibot_mask_ratio: Pair = setting(
+        (0.1, 0.5), "share of the patches that are hidden in a masked global crop"
+    )
+    ibot_mask_probability: float = setting(0.5, "share of global crops with masks")
+    centering: Literal["center", "sinkhorn"] = setting(
+        "center",
+        "what keeps the teacher from giving one answer to all photos: a moving mean "
+        "that is subtracted (center), or sinkhorn: the answers of each batch are "
+        "spread evenly over the prototypes (DINOv2); for runs that fall into a few of "
+        "them",
+    )
+    koleo_weight: float = setting(
+        0.0,
+        "weight of the KoLeo term, which pushes the student's features of the photos "
+        "of a batch apart (DINOv2: 0.1); for features that crowd together; 0: none",
+    )
 
 
 @dataclass
@@ -165,7 +208,24 @@ class Optimizer:
     lr: float = setting(
         5e-4,
         "learning rate for 256 photos per update: the peak after the warm-up is "
-        "lr * pipeline.batch_size / 256",
+        "lr * pipeline.batch_size / 256, or by optimizer.lr_scaling",
+    )
+    lr_scaling: Literal["linear", "sqrt"] = setting(
+        "linear",
+        "how the peak follows the batch: linear, or sqrt: lr * "
+        "sqrt(pipeline.batch_size / 1024), where lr is for 1024 photos (DINOv2, with "
+        "lr 0.004); for comparing batches of very different sizes",
+    )
+    layer_decay: float = setting(
+        1.0,
+        "vit_*: the rate of a block is that of the one behind it times this, down to "
+        "the patches, and the head has all of it (DINOv2: 0.9); less than 1 suits deep "
+        "networks and going on from weights",
+    )
+    patch_embed_lr: float = setting(
+        1.0,
+        "vit_*: further factor of the rate of the patch projection (DINOv2: 0.2), for "
+        "runs that become unstable",
     )
     min_lr: float = setting(1e-6, "learning rate at the end of the cosine (not scaled)")
     warmup_epochs: float | None = setting(
@@ -185,6 +245,21 @@ class Optimizer:
     freeze_last_layer_epochs: int = setting(
         1, "epochs in which the prototypes stay fixed; try more if the loss is stuck"
     )
+    freeze_patch_embed: bool = setting(
+        False,
+        "vit_*: the patch projection stays at its random start, or at that of --init "
+        "(MoCo v3); for runs whose gradient jumps there",
+    )
+    freeze_blocks: int = setting(
+        0,
+        "vit_*: so many blocks from the front stay as they are, with patch projection, "
+        "positions and tokens; for going on from weights (--init) on few photos",
+    )
+    freeze_backbone_epochs: int = setting(
+        0,
+        "epochs in which the head alone learns; for going on from weights (--init) "
+        "with a fresh head",
+    )
     teacher_momentum: float | None = setting(
         None,
         "share of the old teacher kept at each update, at the start; small batches "
@@ -195,78 +270,6 @@ class Optimizer:
         None,
         "parts in which a batch is computed, for one that does not fit in memory; "
         "pipeline.batch_size is the sum of all parts",
-    )
-
-
-@dataclass
-class Run:
-    """Length, machine and output."""
-
-    name: str | None = setting(
-        None,
-        "folder in run.result_dir; null: preset and data, as in quickstart-scenes. "
-        "An unfinished run of that name goes on, beside a finished one -2 begins",
-    )
-    epochs: int = setting(100, "passes over the photos")
-    schedule_epochs: int | None = setting(
-        None, "length of all schedules, to stop early in a longer run; null: epochs"
-    )
-    seed: int = setting(0, "seed of weights, order of photos, and augmentation")
-    strategy: Literal["auto", "none", "mirrored", "multi_worker", "tpu"] = setting(
-        "auto",
-        "one device (none), all of this machine (mirrored), all workers that TF_CONFIG "
-        "or srun names (multi_worker), or a TPU",
-    )
-    wait: float = setting(600.0, "seconds to wait for the other workers to start")
-    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = setting(
-        "auto",
-        "half precision is faster and smaller; go back to float32 if the loss is "
-        "unstable, most likely with small patches or large ViTs",
-    )
-    xla: bool | None = setting(None, "compile the training step with XLA")
-    recompute: bool = setting(
-        False,
-        "vit_*: compute the blocks again for the gradient instead of keeping them, for "
-        "networks or batches that do not fit: less memory, up to a third more work",
-    )
-    result_dir: str = setting("result", "folder that holds one folder per run")
-    save_every: int = setting(1, "epochs between checkpoints")
-    save_minutes: float = setting(
-        10.0, "minutes between checkpoints within an epoch, 0: none there"
-    )
-    keep_checkpoints: int = setting(2, "number of latest checkpoints kept")
-    keep_every: int = setting(
-        0, "epochs between checkpoints that are kept for good, 0: none are"
-    )
-    attention_every: int | None = setting(
-        None, "epochs between attention pictures, 0: only at the end"
-    )
-    attention_photos: int = setting(8, "photos whose attention is drawn")
-    attention_size: int = setting(480, "their shorter side for it, in pixels")
-    knn_every: int = setting(0, "epochs between k-NN tests, 0: only at the end")
-    eval_size: int | None = setting(None, "side of the photos in the k-NN test")
-    tensorboard: bool = setting(True, "write TensorBoard files")
-    resume: bool = setting(True, "go on with an unfinished run; false: new name")
-    accept_changes: bool = setting(
-        False,
-        "go on although settings differ that change nothing of what is learned, such "
-        "as those of pictures, threads and checkpoints",
-    )
-    report_every: int | None = setting(
-        None,
-        "epochs between updates of report.html, left out while they would take more "
-        "than 2 % of the training; 0: only at the end",
-    )
-    health_photos: int | None = setting(
-        None,
-        "photos whose features tell after an epoch whether they collapse: rank, spread "
-        "and, with labels, a quick k-NN; 0: none",
-    )
-    health_every: int | None = setting(None, "epochs between two looks at them")
-    wandb: str | None = setting(
-        None,
-        "project on Weights & Biases that gets numbers and pictures, or ENTITY/PROJECT "
-        "(pip install wandb); null: none",
     )
 
 

@@ -5,14 +5,15 @@ Read this file first. One training step is `DINO.train_step`, from top to bottom
 
 import keras
 import tensorflow as tf
-from keras import ops
 
-from dino_tf.distribute import mean_over_replicas, replicas_in_sync
+from dino_tf.distribute import mean_over_replicas
+from dino_tf.freezing import freeze_for_good
+from dino_tf.koleo import koleo_by_view
 from dino_tf.loss import DINOLoss
 from dino_tf.models.head import DINOHead
-from dino_tf.models.keras_networks import has_batch_norm
 from dino_tf.models.pieces import one_pass
 from dino_tf.multi_worker import FitOnWorkers
+from dino_tf.passes import Passes, views_of
 from dino_tf.schedules import value_at
 from dino_tf.signals import Signals, no_signals, teacher_signals
 from dino_tf.updates import (
@@ -22,11 +23,10 @@ from dino_tf.updates import (
     update_student,
     update_teacher,
 )
-from dino_tf.views import views_outermost
 
 
 @keras.saving.register_keras_serializable(package="dino_tf")
-class DINO(FitOnWorkers, keras.Model):
+class DINO(FitOnWorkers, Passes, keras.Model):
     """Self-distillation with no labels, trained by `fit` on batches of views.
 
     A batch is `{"global": (B, G, S, S, 3), "local": (B, V - G, s, s, 3)}`, normalised
@@ -45,9 +45,20 @@ class DINO(FitOnWorkers, keras.Model):
             stays as it is (published: one epoch).
         accumulate_steps: Number of parts that a batch is computed in, one after the
             other; B is a multiple of it. Gradients and center are those of the whole
-            batch (except for batch norm, which sees the parts).
+            batch (except for batch norm, Sinkhorn-Knopp centering and KoLeo, which
+            see the parts).
         recompute: Compute the blocks of a `VisionTransformer` once more for the
             gradient instead of keeping them: less memory, up to a third more work.
+        koleo_weight: Weight of `koleo.koleo` of the student's CLS features, summed
+            over the global views (DINOv2: 0.1); the loss that is told is without it.
+        freeze_patch_embed: Whether the patch projection of a `VisionTransformer` stays
+            as it is, as do its first `freeze_blocks` blocks with all that comes before
+            them; see `freezing`.
+        freeze_blocks: Number of them.
+        freeze_backbone_steps: Steps at the start in which the head alone learns.
+        patches: `ibot.PatchPrediction`, for batches with "masks" (B, G, h * w)
+            (see `make_dataset`); its loss is told as "ibot", beside "loss". None does
+            without.
 
     Raises:
         ValueError: When loss and head differ in K, or a number is out of its range.
@@ -73,22 +84,34 @@ class DINO(FitOnWorkers, keras.Model):
         freeze_last_layer_steps=0,
         accumulate_steps=1,
         recompute=False,
+        koleo_weight=0.0,
+        freeze_patch_embed=False,
+        freeze_blocks=0,
+        freeze_backbone_steps=0,
+        patches=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
         head = head or DINOHead()
         loss = loss or DINOLoss(head.out_dim)
-        _check(head, loss, teacher_momentum, clip_grad, accumulate_steps)
+        _check(head, loss, teacher_momentum, clip_grad, accumulate_steps, koleo_weight)
         self.student_backbone, self.student_head, self.dino_loss = backbone, head, loss
         self.teacher_momentum, self.clip_grad = teacher_momentum, clip_grad
         self.freeze_last_layer_steps = freeze_last_layer_steps
         self.accumulate_steps, self.recompute = accumulate_steps, recompute
+        self.koleo_weight, self.patches = koleo_weight, patches
+        self.freeze_patch_embed, self.freeze_blocks = freeze_patch_embed, freeze_blocks
+        self.freeze_backbone_steps = freeze_backbone_steps
+        if patches:
+            patches.check(backbone, head)
         self.teacher_backbone = _copy_of(backbone, drop_path_rate=0.0)
         self.teacher_head = _copy_of(head)
         self.loss_tracker = keras.metrics.Mean(name="loss")
-        self.signals = Signals(loss.out_dim)
+        self.ibot_tracker = keras.metrics.Mean(name="ibot") if patches else None
+        self.signals = Signals(loss.out_dim, ("koleo",) if koleo_weight else ())
         self._compiled_compute = None
         self.build()
+        freeze_for_good(backbone, freeze_patch_embed, freeze_blocks)
 
     def build(self, input_shape=None):
         """Builds both networks; the teacher starts as a copy of the student."""
@@ -100,6 +123,8 @@ class DINO(FitOnWorkers, keras.Model):
         for part in (self.student_head, self.teacher_head):
             if not part.built:
                 part.build((None, width))
+        if self.patches and not self.patches.built:
+            self.patches.build((None, width))
         self.reset_teacher()
         self.teacher_backbone.trainable = False
         self.teacher_head.trainable = False
@@ -109,6 +134,8 @@ class DINO(FitOnWorkers, keras.Model):
         """Makes the teacher a copy of the student."""
         self.teacher_backbone.set_weights(self.student_backbone.get_weights())
         self.teacher_head.set_weights(self.student_head.get_weights())
+        if self.patches:
+            self.patches.reset_teacher()
 
     def compile(self, optimizer="adamw", jit_compile=False, **kwargs):
         """As in Keras, without a loss: DINO has its own.
@@ -116,8 +143,8 @@ class DINO(FitOnWorkers, keras.Model):
         Args:
             optimizer: Any Keras optimizer, or one of `dino_tf.optimizers`.
             jit_compile: Whether forward and backward pass are compiled by XLA; works
-                under a `tf.distribute` strategy too (except with batch norm, whose
-                statistics cross replicas). "auto" means: on a GPU.
+                under a `tf.distribute` strategy too (except with batch norm or
+                Sinkhorn-Knopp, whose sums cross replicas). "auto" means: on a GPU.
             **kwargs: Other arguments of `keras.Model.compile`.
         """
         if jit_compile == "auto":
@@ -127,9 +154,9 @@ class DINO(FitOnWorkers, keras.Model):
         if not self.optimizer.built:
             # Variables that are made in the middle of a step have it traced twice.
             self.optimizer.build(self.trainable_variables)
-        crosses = has_batch_norm(self) and replicas_in_sync() > 1
         compiled = tf.function(self._compute, jit_compile=True)
-        self._compiled_compute = compiled if jit_compile and not crosses else None
+        jit_compile = jit_compile and not self.sums_that_cross()
+        self._compiled_compute = compiled if jit_compile else None
 
     def get_compile_config(self):
         if not self.compiled:
@@ -148,92 +175,103 @@ class DINO(FitOnWorkers, keras.Model):
 
     @property
     def metrics(self):
-        return [self.loss_tracker]
+        return [self.loss_tracker, *([self.ibot_tracker] if self.patches else [])]
 
     def train_step(self, data):
         """One step on a batch of views; see the class for its form."""
-        views = _views_of(data)
+        views = views_of(data)
         step = self._clock()
         compute = self._compiled_compute or self._compute
         scale = self._loss_scale()
-        loss, gradients, batch_center, signals = compute(
-            views["global"], views["local"], step, scale
+        loss, gradients, centers, signals = compute(
+            views["global"], views["local"], step, scale, self.masks_of(views)
         )
         # Nothing may be counted when the stream ends in the place of a batch.
         with tf.control_dependencies([loss]):
             gradients = mean_over_replicas(gradients)
             norms = norms_of(gradients, scale)
             update_student(self, clip_each(gradients, norms, self.clip_grad), step)
-            self.dino_loss.update_center(batch_center)
+            self.update_centers(centers)
             update_teacher(self, value_at(self.teacher_momentum, step))
-            self.loss_tracker.update_state(loss)
+            self._track(loss, signals)
             self.signals.update_state(loss, signals, tf.norm(norms))
         return self.get_metrics_result()
 
     def test_step(self, data):
         """Loss of a batch of views with neither drop path nor any update."""
-        views = _views_of(data)
-        teacher = self.teacher_logits(views["global"], training=False)
-        student = self.student_logits(views["global"], views["local"], training=False)
-        loss = self.dino_loss.compute(student, teacher, self._clock())
-        self.loss_tracker.update_state(loss)
+        views, step = views_of(data), self._clock()
+        hidden = self.hidden(self.masks_of(views), self.accumulate_steps)
+        teacher, patches = self.teacher(views["global"], hidden, training=False)
+        images = views["global"], views["local"]
+        found = self.student_tokens(*images, hidden, training=False)
+        student, guesses = self.student_logits(*found, training=False)
+        parts = {}
+        if hidden is not None:
+            parts["ibot"] = self.patches.patch_loss(guesses, patches, hidden, step)
+        self._track(self.dino_loss.compute(student, teacher, step), parts)
         return self.get_metrics_result()
 
-    def student_logits(self, global_views, local_views, training=True):
-        """Student's logits (V, B, K), global views first, one pass per crop size."""
-        batch, num_local = global_views.shape[0], local_views.shape[1]
-        groups = [global_views, local_views] if num_local else [global_views]
-        images = [views_outermost(group) for group in groups]
-        features = [self.student_backbone(i, training=training) for i in images]
-        features = ops.concatenate(features, axis=0)
-        logits = self.student_head(features, training=training)
-        shape = (global_views.shape[1] + num_local, batch or -1, logits.shape[-1])
-        return ops.reshape(logits, shape)
-
-    def teacher_logits(self, global_views, training=True):
-        """Teacher's logits (G, B, K) of the global views."""
-        images = views_outermost(global_views)
-        features = self.teacher_backbone(images, training=training)
-        logits = self.teacher_head(features, training=training)
-        return ops.reshape(logits, (global_views.shape[1], -1, logits.shape[-1]))
-
-    def _compute(self, global_views, local_views, step, loss_scale):
-        """Loss, gradients (times `loss_scale`), center, signals of a batch; for XLA."""
+    def _compute(self, global_views, local_views, step, loss_scale, masks=None):
+        """Loss, gradients times `loss_scale`, centers, signals of a batch; for XLA."""
+        views = [global_views, local_views, *([] if masks is None else [masks])]
         if self.accumulate_steps == 1:
-            return self._compute_part(global_views, local_views, step, loss_scale)
-        if has_batch_norm(self) and replicas_in_sync() > 1:
+            return self._compute_part(step, loss_scale, *views)
+        if crossing := self.sums_that_cross():
             raise ValueError(
-                f"accumulate_steps={self.accumulate_steps} with batch norm over "
+                f"accumulate_steps={self.accumulate_steps} with {crossing} over "
                 "several replicas: expected one of the three to be given up"
             )
+        terms = (*self.signals.terms, *(["ibot"] if self.patches else []))
         zeros = (
             tf.zeros(()),
             [tf.zeros(v.shape) for v in self.trainable_variables],
-            tf.zeros_like(self.dino_loss.center),
-            no_signals(self.dino_loss.out_dim),
+            [loss.no_center() for loss in self.centered()],
+            no_signals(self.dino_loss.out_dim, terms),
         )
 
         def compute(*views):
-            return self._compute_part(*views, step, loss_scale)
+            return self._compute_part(step, loss_scale, *views)
 
-        views = [global_views, local_views]
         return mean_over_parts(compute, views, self.accumulate_steps, zeros)
 
-    def _compute_part(self, global_views, local_views, step, loss_scale):
+    def _compute_part(self, step, loss_scale, global_views, local_views, masks=None):
         with one_pass(self.recompute):
-            teacher = self.teacher_logits(global_views)
+            hidden = self.hidden(masks)
+            teacher, patches = self.teacher(global_views, hidden)
             targets = self.dino_loss.teacher_probabilities(teacher, step)
-            center = self.dino_loss.batch_center(teacher)
-            signals = teacher_signals(targets)
-            ready = tf.nest.flatten((targets, center, signals))
+            centers = [self.dino_loss.batch_center(teacher)]
+            signals, patch_targets = teacher_signals(targets), ()
+            if hidden is not None:
+                patch_loss = self.patches.patch_loss
+                patch_targets = patch_loss.patch_probabilities(patches, hidden, step)
+                centers.append(patch_loss.batch_center(patches, hidden))
+            ready = tf.nest.flatten((targets, centers, signals, patch_targets))
+            variables = [v.value for v in self.trainable_variables]
             # One after the other, so that both are never in memory at once.
-            with tf.GradientTape() as tape, tf.control_dependencies(ready):
-                student = self.student_logits(global_views, local_views)
+            with (
+                tf.GradientTape(watch_accessed_variables=False) as tape,
+                tf.control_dependencies(ready),
+            ):
+                tape.watch(variables)  # nothing else: what is frozen costs nothing
+                features, seen = self.student_tokens(global_views, local_views, hidden)
+                student, guesses = self.student_logits(features, seen)
                 loss = self.dino_loss.cross_entropy(student, targets)
                 scaled = loss * loss_scale
-            variables = [v.value for v in self.trainable_variables]
+                if self.koleo_weight:
+                    apart = koleo_by_view(features[: targets.shape[0]])
+                    signals |= {"koleo": tf.reduce_mean(apart)}
+                    scaled += self.koleo_weight * tf.reduce_sum(apart) * loss_scale
+                if hidden is not None:
+                    ibot = patch_loss.cross_entropy(guesses, patch_targets, hidden)
+                    signals |= {"ibot": ibot}
+                    scaled += self.patches.weight * ibot * loss_scale
             gradients = tape.gradient(scaled, variables, unconnected_gradients="zero")
-        return loss, gradients, center, signals
+        return loss, gradients, centers, signals
+
+    def _track(self, loss, parts):
+        self.loss_tracker.update_state(loss)
+        if self.patches:
+            self.ibot_tracker.update_state(parts["ibot"])
 
     def _clock(self):
         # A copy: the optimizer advances its counter in the middle of the step.
@@ -258,12 +296,18 @@ class DINO(FitOnWorkers, keras.Model):
             "freeze_last_layer_steps": self.freeze_last_layer_steps,
             "accumulate_steps": self.accumulate_steps,
             "recompute": self.recompute,
+            "koleo_weight": self.koleo_weight,
+            "freeze_patch_embed": self.freeze_patch_embed,
+            "freeze_blocks": self.freeze_blocks,
+            "freeze_backbone_steps": self.freeze_backbone_steps,
+            "patches": self.patches
+            and keras.saving.serialize_keras_object(self.patches),
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         config = dict(config)
-        for key in ("backbone", "head", "loss", "teacher_momentum"):
+        for key in ("backbone", "head", "loss", "teacher_momentum", "patches"):
             if isinstance(config.get(key), dict):
                 config[key] = keras.saving.deserialize_keras_object(
                     config[key], custom_objects=custom_objects
@@ -271,17 +315,18 @@ class DINO(FitOnWorkers, keras.Model):
         return cls(**config)
 
 
-def _check(head, loss, teacher_momentum, clip_grad, accumulate_steps):
+def _check(head, loss, teacher_momentum, clip_grad, accumulate_steps, koleo_weight):
     if head.out_dim != loss.out_dim:
         raise ValueError(
             f"head.out_dim={head.out_dim} and loss.out_dim={loss.out_dim} differ"
         )
     if not callable(teacher_momentum) and not 0.0 <= teacher_momentum <= 1.0:
         raise ValueError(f"teacher_momentum={teacher_momentum}: expected 0 to 1")
-    if clip_grad < 0 or accumulate_steps < 1:
+    if clip_grad < 0 or accumulate_steps < 1 or koleo_weight < 0:
         raise ValueError(
-            f"clip_grad={clip_grad}, accumulate_steps={accumulate_steps}: expected "
-            "clip_grad >= 0 and accumulate_steps >= 1"
+            f"clip_grad={clip_grad}, accumulate_steps={accumulate_steps}, "
+            f"koleo_weight={koleo_weight}: expected clip_grad >= 0, "
+            "accumulate_steps >= 1 and koleo_weight >= 0"
         )
 
 
@@ -291,7 +336,3 @@ def _copy_of(layer, **changes):
     config.update({k: v for k, v in changes.items() if k in config})
     config["name"] = f"teacher_{layer.name}"
     return layer.__class__.from_config(config)
-
-
-def _views_of(data):
-    return data[0] if isinstance(data, tuple | list) else data

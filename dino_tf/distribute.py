@@ -262,6 +262,15 @@ def mean_over_replicas(tensors):
     return [None if t is None else next(means) for t in tensors]
 
 
+def gather_over_replicas(tensor):
+    """The tensors (n, ...) of all replicas one after the other, (replicas * n, ...)."""
+    if replicas_in_sync() == 1:
+        return tensor
+    import tensorflow as tf
+
+    return tf.distribute.get_replica_context().all_gather(tensor, axis=0)
+
+
 def update_each_replica(update, variables, arguments):
     """Runs `update(variable, argument)` on every replica's own copy.
 

@@ -15,6 +15,7 @@ import numpy as np
 from dino_tf import checks, settings
 from dino_tf.config import FIELDS, Config
 from dino_tf.errors import UserError
+from dino_tf.freezing import share_frozen
 from dino_tf.models.backbones import VITS
 from dino_tf.models.block import LAYER_NORM_EPSILON
 from dino_tf.models.keras_networks import KerasBackbone
@@ -69,6 +70,7 @@ class Initial:
             model.teacher_head.set_weights(self.teacher_head.get_weights())
         if self.student_head and self.center is not None:
             model.dino_loss.center.assign(np.reshape(self.center, (1, -1)))
+        share_frozen(model)
 
     def describe(self):
         """One line on what is taken."""
@@ -222,7 +224,7 @@ def _model_settings(backbone):
         return _other_settings(backbone)
     differs = (
         backbone.gated_mlp,
-        backbone.layer_scale,
+        backbone.position_antialias,
         backbone.mlp_ratio != 4.0,
         backbone.rope_periods,
         backbone.norm_epsilon != LAYER_NORM_EPSILON,
@@ -230,9 +232,10 @@ def _model_settings(backbone):
     )
     if any(differs):
         raise UserError(
-            "a ViT with SwiGLU, LayerScale, another MLP width, rotary positions "
-            "(DINOv3), another epsilon of its norms or a position table that is not "
-            "square can be looked at and evaluated, not trained further"
+            "a ViT with SwiGLU, another MLP width, rotary positions (DINOv3), another "
+            "epsilon of its norms, or a position table that is not square or is "
+            "antialiased (DINOv2 with registers) can be looked at and evaluated, not "
+            "trained further"
         )
     sizes = (backbone.embed_dim, backbone.depth, backbone.num_heads)
     arch = next((name for name, own in VITS.items() if own == sizes), None)
@@ -241,6 +244,7 @@ def _model_settings(backbone):
         "model.arch": arch or "vit_small",
         "model.patch_size": backbone.patch_size,
         "model.num_registers": backbone.num_registers,
+        "model.layer_scale": backbone.layer_scale,
         "model.image_size": backbone.image_size[0],
         **dict(zip(SIZE_KEYS, own, strict=True)),
     }

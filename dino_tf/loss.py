@@ -4,6 +4,9 @@ import keras
 from keras import ops
 
 from dino_tf.schedules import value_at
+from dino_tf.sinkhorn import sinkhorn_knopp
+
+CENTERINGS = ("center", "sinkhorn")
 
 
 @keras.saving.register_keras_serializable(package="dino_tf")
@@ -19,13 +22,18 @@ class DINOLoss(keras.layers.Layer):
         teacher_temp: Temperature of the teacher's softmax, a positive number or a
             schedule called with the step (see `schedules.EpochLinear`).
         center_momentum: Share of the center kept at each step, in [0, 1].
+        centering: "center" subtracts the moving center from the teacher's logits, as
+            published; "sinkhorn" spreads the answers of each batch, all its global
+            views and replicas together, evenly over the prototypes
+            (`sinkhorn.sinkhorn_knopp`), and leaves the center at zero.
 
     Raises:
         ValueError: For values outside these ranges.
 
     Reference:
         Caron et al. 2021, equations 1, 3 and 4; facebookresearch/dino,
-        `main_dino.py`, `DINOLoss`.
+        `main_dino.py`, `DINOLoss`. For "sinkhorn" facebookresearch/dinov2,
+        `train/ssl_meta_arch.py`.
     """
 
     def __init__(
@@ -34,6 +42,7 @@ class DINOLoss(keras.layers.Layer):
         student_temp=0.1,
         teacher_temp=0.04,
         center_momentum=0.9,
+        centering="center",
         **kwargs,
     ):
         # float32 whatever the policy: exponents of logits over 0.04 need it.
@@ -47,7 +56,11 @@ class DINOLoss(keras.layers.Layer):
             raise ValueError(
                 f"center_momentum={center_momentum}: expected 0 <= momentum <= 1"
             )
+        if centering not in CENTERINGS:
+            known = " or ".join(CENTERINGS)
+            raise ValueError(f"centering={centering!r}: expected {known}")
         self.out_dim, self.student_temp = out_dim, student_temp
+        self.centering = centering
         self.teacher_temp, self.center_momentum = teacher_temp, center_momentum
         # "mean": each replica assigns its own center, all get the average.
         self.center = self.add_weight(
@@ -100,6 +113,8 @@ class DINOLoss(keras.layers.Layer):
     def teacher_probabilities(self, teacher, step=0):
         """Centered and sharpened softmax of the teacher's logits (..., K)."""
         temperature = value_at(self.teacher_temp, step)
+        if self.centering == "sinkhorn":
+            return sinkhorn_knopp(teacher, temperature)
         return ops.softmax((ops.cast(teacher, "float32") - self.center) / temperature)
 
     def batch_center(self, teacher):
@@ -107,8 +122,14 @@ class DINOLoss(keras.layers.Layer):
         logits = ops.reshape(ops.cast(teacher, "float32"), (-1, self.out_dim))
         return ops.mean(logits, axis=0, keepdims=True)
 
+    def no_center(self):
+        """Zeros of the structure of `batch_center`."""
+        return ops.zeros_like(self.center)
+
     def update_center(self, batch_center):
         """Moves the center towards (1, K) `batch_center`, averaged over replicas."""
+        if self.centering == "sinkhorn":
+            return
         kept = self.center * self.center_momentum
         self.center.assign(kept + batch_center * (1.0 - self.center_momentum))
 
@@ -122,6 +143,7 @@ class DINOLoss(keras.layers.Layer):
             "student_temp": self.student_temp,
             "teacher_temp": schedule,
             "center_momentum": self.center_momentum,
+            "centering": self.centering,
         }
 
     @classmethod

@@ -3,6 +3,7 @@
 import json
 import pathlib
 
+from dino_tf import phases
 from dino_tf.config import Config
 from dino_tf.errors import plain
 from dino_tf.models.block import LAYER_NORM_EPSILON
@@ -219,8 +220,9 @@ def _training(weights):
     views, model = config.views, config.model
     text = (
         f"By self-distillation without labels on `{_data_name(config.data)}`: "
-        f"{config.run.epochs} epochs in batches of {config.pipeline.batch_size}, two "
-        f"global crops of {views.global_size} and {views.num_local} local crops of "
+        f"{config.run.epochs} epochs{phases.words(config)} in batches of "
+        f"{config.pipeline.batch_size}, two global crops of "
+        f"{views.global_size} and {views.num_local} local crops of "
         f"{views.local_size} pixels, {config.head.out_dim} prototypes, "
         f"{config.optimizer.name} with a learning rate of {config.optimizer.lr} for "
         f"256 photos, drop path {model.drop_path_rate}, seed {config.run.seed}."

@@ -7,6 +7,9 @@ decayed. Gradients are averaged over replicas by `DINO.train_step`, before clipp
 A gradient that is zero in every place belongs to a frozen variable, which is not
 decayed either: frozen from the start, it stays as it is, as PyTorch leaves a
 parameter without gradient.
+
+Each variable can have a share of the rate of its own. As in PyTorch's parameter
+groups the decay of a step goes with the rate, so it is smaller by the same factor.
 """
 
 import keras
@@ -25,9 +28,18 @@ class _ScheduledDecay:
 
     reduces_gradients = False
 
-    def __init__(self, learning_rate, weight_decay=0.0, **kwargs):
+    def __init__(self, learning_rate, weight_decay=0.0, shares=None, **kwargs):
         super().__init__(learning_rate=learning_rate, weight_decay=0.0, **kwargs)
         self.weight_decay = weight_decay
+        self.shares = None if shares is None else tuple(float(s) for s in shares)
+
+    def build(self, variables):
+        if self.shares is not None and len(variables) != len(self.shares):
+            raise ValueError(
+                f"{len(self.shares)} shares for {len(variables)} variables: expected "
+                "as many"
+            )
+        super().build(variables)
 
     @property
     def weight_decay(self):
@@ -46,7 +58,7 @@ class _ScheduledDecay:
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         # Numbers of all variables at once: operations on a scalar for each of them
         # are most of a graph, and of the time that it takes to start.
-        rate = ops.cast(learning_rate, "float32")
+        rate = self._rates(ops.cast(learning_rate, "float32"), trainable_variables)
         decay = ops.cast(self.weight_decay, "float32")
         moved = [ops.any(ops.not_equal(g, 0)) for g in grads]
         active = ops.cast(ops.stack(moved), "float32")
@@ -58,13 +70,20 @@ class _ScheduledDecay:
             [(g, *row) for g, row in zip(grads, rows, strict=True)],
         )
 
+    def _rates(self, rate, variables):
+        """Rate of the step, or (n,) those of the variables."""
+        if self.shares is None:
+            return rate
+        shares = [self.shares[self._get_variable_index(v)] for v in variables]
+        return rate * ops.convert_to_tensor(shares, "float32")
+
     def numbers_of(self, variables, active, rate, decay):
         """Columns of numbers for `step_of`: here learning rate and decay.
 
         Args:
             variables: The n variables.
             active: (n,) 1 for a gradient that moves its variable, else 0.
-            rate: Learning rate of the step.
+            rate: Learning rate of the step, or (n,) one for each variable.
             decay: Weight decay of the step.
         """
         return [rate * ops.ones_like(active), decay * active]
@@ -74,7 +93,8 @@ class _ScheduledDecay:
         schedule = self.decay_schedule
         if callable(schedule):
             schedule = keras.saving.serialize_keras_object(schedule)
-        return {**config, "weight_decay": schedule}
+        shares = None if self.shares is None else list(self.shares)
+        return {**config, "weight_decay": schedule, "shares": shares}
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
@@ -99,10 +119,12 @@ class AdamW(_ScheduledDecay, keras.optimizers.AdamW):
         learning_rate: Number or schedule.
         weight_decay: Number or schedule.
         epsilon: Added to the root of the second moment, after its bias correction.
-        **kwargs: As for `keras.optimizers.AdamW`, but for `amsgrad`.
+        **kwargs: As for `keras.optimizers.AdamW`, but for `amsgrad`; and `shares`, the
+            factor of the rate for each variable, in the order of `build`.
 
     Raises:
-        ValueError: When `amsgrad` is asked for.
+        ValueError: When `amsgrad` is asked for, or there is not one share for each
+            variable.
 
     Reference:
         Loshchilov and Hutter 2019, arXiv 1711.05101; `torch.optim.AdamW`.
@@ -198,6 +220,7 @@ class SGD(_Momentum):
         learning_rate: Number or schedule.
         weight_decay: Number or schedule.
         momentum: Share of the velocity kept, in [0, 1).
+        **kwargs: As for Keras's; and `shares` as for `AdamW`.
 
     Reference:
         `torch.optim.SGD`, as facebookresearch/dino uses it.
@@ -218,6 +241,7 @@ class LARS(_Momentum):
         weight_decay: Number or schedule, added to the gradient.
         momentum: Share of the velocity kept, in [0, 1).
         eta: Trust coefficient.
+        **kwargs: As for Keras's; and `shares` as for `AdamW`.
 
     Reference:
         You et al. 2017, arXiv 1708.03888; facebookresearch/dino, `utils.py`, `LARS`

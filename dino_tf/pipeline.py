@@ -58,6 +58,7 @@ def make_dataset(
     decode_margin=None,
     cache=None,
     processes=0,
+    masks=None,
 ):
     """Build the stream of batches of views that `DINO.fit` takes.
 
@@ -80,10 +81,12 @@ def make_dataset(
         cache: `MemoryCache` or `DiskCache` of decoded photos, or None.
         processes: Processes that draw for a `MultiCrop`, in the place of `workers`
             threads; 0: none. Neither they nor a cache change the data.
+        masks: `PatchMasks` of the global views, for `ibot.PatchPrediction`, or None.
 
     Returns:
         `tf.data.Dataset` of `{"global": (B, 2, S, S, 3), "local": (B, V, s, s, 3)}`,
         float32, whole batches; endless with `repeat`: `fit` needs `steps_per_epoch`.
+        With `masks` also "masks": (B, 2, h * w), uint8, 1 where a patch is hidden.
 
     Raises:
         UserError: The batch is larger than the source, no multiple of the parts, or
@@ -92,18 +95,42 @@ def make_dataset(
     """
     _check_stream(source, views, batch_size, workers, start_position, decode_margin)
     order = _order(len(source), seed, shuffle, repeat, start_position)
-    options = (decode_margin, cache, processes)
-    load = _view_loader(source, views, seed, bad_images, *options)
     order = part_of_batches(order, batch_size, *part)
-    # One photo for each process, and one that is read meanwhile.
-    threads = processes + 1 if processes else workers
+    reading = (bad_images, decode_margin, cache, processes)
+    load = _view_loader(source, views, seed, *reading)
+    threads = processes + 1 if processes else workers  # one photo is read meanwhile
     dataset = order.map(load, threads or tf.data.AUTOTUNE, deterministic=True)
-    dataset = dataset.batch(batch_size // part[1], drop_remainder=True)
-    if hasattr(views, "finish"):
-        dataset = dataset.map(
-            views.finish, min(threads or FINISHERS, FINISHERS), deterministic=True
-        )
+    dataset = _in_batches(dataset, views, batch_size // part[1], threads)
+    if masks is not None:
+        dataset = _with_masks(dataset, masks, seed, start_position, batch_size, part)
     return dataset.prefetch(WAITING).with_options(_options(threads))
+
+
+def _in_batches(dataset, views, count, threads):
+    """Whole batches of `count` photos, finished as a `MultiCrop` does."""
+    dataset = dataset.batch(count, drop_remainder=True)
+    if not hasattr(views, "finish"):
+        return dataset
+    threads = min(threads or FINISHERS, FINISHERS)
+    return dataset.map(views.finish, threads, deterministic=True)
+
+
+def _with_masks(dataset, masks, seed, start, batch_size, part):
+    """The batches with the masks of their global views."""
+    shape = dataset.element_spec["global"].shape.as_list()
+
+    def draw(number):
+        drawn = masks.draw(seed, start + int(number) * batch_size, shape, part)
+        return drawn.astype(np.uint8)  # Keras sums batches over replicas to build
+
+    known = draw(0).shape
+
+    @tf.autograph.experimental.do_not_convert
+    def add(number, batch):
+        drawn = tf.numpy_function(draw, [number], tf.uint8, stateful=False)
+        return {**batch, "masks": tf.ensure_shape(drawn, known)}
+
+    return dataset.enumerate().map(add, FINISHERS, deterministic=True)
 
 
 def _check_stream(source, views, batch_size, workers, start_position, decode_margin):

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import yaml
 
-from dino_tf import checks, recipe_reading, recipe_watching, settings
+from dino_tf import checks, phases, recipe_reading, recipe_watching, settings
 from dino_tf.config import FIELDS, Config
 from dino_tf.placement import accelerators, choose_strategy, num_replicas
+from dino_tf.recipe_memory import gigabytes_of_state, gigabytes_per_photo
 
 LARGE_DATA = 100_000
 SMALL_CROP = 128  # pixels a side
@@ -85,33 +86,6 @@ def choose_preset(facts, data):
             f"{accelerators(facts)} and {facts.num_photos:,} photos",
         )
     return "voc2007", f"{accelerators(facts)}, so the published crops and ViT-S"
-
-
-def gigabytes_per_photo(config, network=None):
-    """Estimate of the memory that training takes for each photo of a batch.
-
-    For every token, block and channel 5 numbers in float32 and 11 in the type of the
-    precision: a tenth more than what 12 photos more took on a processor (2,109 MiB in
-    float32, 1,356 MiB in bfloat16; ViT-S/16, 2 x 224 and 8 x 96 pixels, from 4 photos
-    to 16 by `benchmarks/step.py`). Other networks: everything that their layers give,
-    as if nothing were freed before the end.
-
-    Args:
-        config: `Config` with a precision.
-        network: `Network`; None for a Vision Transformer of ours.
-    """
-    size = 4 if config.run.precision == "float32" else 2
-    if network is not None:
-        return size * network.numbers / 1e9
-    width, depth, _ = checks.network(config)
-    views, patch = config.views, config.model.patch_size
-    tokens = 2 * ((views.global_size // patch) ** 2 + 1)
-    tokens += views.num_local * ((views.local_size // patch) ** 2 + 1)
-    each = 5 * 4 + 11 * size
-    if config.run.recompute:
-        # The residual stream in float32, and everything of one block at a time.
-        each = 4 + each / depth
-    return each * tokens * depth * width / 1e9
 
 
 def resolve(config, facts):
@@ -226,20 +200,8 @@ def _fits(config, facts):
         return math.inf
     # The rest is for photos that wait, and for the error of the estimate.
     share = 0.8 if facts.num_gpus else 0.5
-    left = share * memory - _gigabytes_of_state(config, facts.network)
+    left = share * memory - gigabytes_of_state(config, facts.network)
     return max(left / gigabytes_per_photo(config, facts.network), 1)
-
-
-def _gigabytes_of_state(config, network):
-    """What weights, teacher, gradients and two moments take, in float32."""
-    if network is not None:
-        return 0.0  # what their layers give is reckoned highly enough
-    width, depth, _ = checks.network(config)
-    head = config.head
-    layers = width * head.hidden_dim + head.hidden_dim * head.bottleneck_dim
-    layers += max(head.num_layers - 2, 0) * head.hidden_dim**2
-    layers += head.bottleneck_dim * (head.out_dim or 2**16)
-    return 20 * (12 * depth * width**2 + layers) / 1e9
 
 
 def _batch_size(config, facts):
@@ -262,9 +224,9 @@ def _batch_size(config, facts):
 def _accumulate_steps(config, facts):
     share = max(config.pipeline.batch_size // num_replicas(config, facts), 1)
     fits = _fits(config, facts)
-    has_batch_norm = facts.network is not None and facts.network.batch_norm
-    if num_replicas(config, facts) > 1 and (has_batch_norm or config.head.use_bn):
-        return 1, "batch norm over several devices needs the batch at once"
+    what = checks.sums_over_devices(config, facts)
+    if num_replicas(config, facts) > 1 and what:
+        return 1, f"{what} over several devices needs the batch at once"
     if share <= fits:
         return 1, f"a batch part of {share} photos fits the memory"
     steps = next(n for n in range(1, share + 1) if share % n == 0 and share / n <= fits)
@@ -322,7 +284,9 @@ def _image_size(config, facts):
 
 
 def _eval_size(config, facts):
-    return config.views.global_size, "the size of the global crops"
+    large = " of the last epochs" if config.run.high_res_epochs else ""
+    size = phases.largest_views(config).global_size
+    return size, f"the size of the global crops{large}"
 
 
 # In this order: later rules read what earlier ones chose.

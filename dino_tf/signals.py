@@ -33,9 +33,10 @@ def teacher_signals(targets):
     }
 
 
-def no_signals(out_dim):
-    """Zeros of the structure of `teacher_signals` for K = `out_dim`."""
+def no_signals(out_dim, terms=()):
+    """Zeros of the structure of `teacher_signals` for K = `out_dim`, and of `terms`."""
     return {
+        **{name: ops.zeros(()) for name in terms},
         "teacher_entropy": ops.zeros(()),
         "batch_entropy": ops.zeros(()),
         "chosen": ops.zeros((out_dim,)),
@@ -56,12 +57,15 @@ class Signals(keras.metrics.Metric):
 
     Args:
         out_dim: Number of prototypes K.
+        terms: Names of further terms of the loss, whose means over the steps are
+            told too.
     """
 
-    def __init__(self, out_dim, name="signals"):
+    def __init__(self, out_dim, terms=(), name="signals"):
         super().__init__(name=name)
-        self.out_dim = out_dim
-        self.sums = self.add_variable((len(SUMS),), "zeros", name="sums")
+        self.out_dim, self.terms = out_dim, tuple(terms)
+        self.names = (*SUMS, *self.terms)
+        self.sums = self.add_variable((len(self.names),), "zeros", name="sums")
         self.chosen = self.add_variable((out_dim,), "zeros", name="chosen")
 
     def update_state(self, loss, signals, gradient_norm):
@@ -69,7 +73,7 @@ class Signals(keras.metrics.Metric):
 
         Args:
             loss: Scalar.
-            signals: Of `teacher_signals`.
+            signals: Of `teacher_signals`, and a scalar for each of `terms`.
             gradient_norm: L2 norm of the gradient of all weights before clipping. One
                 that is not finite, as in steps that float16 skips, is left out.
         """
@@ -81,12 +85,12 @@ class Signals(keras.metrics.Metric):
             "finite": ops.cast(finite, "float32"),
             "steps": ops.ones(()),
         }
-        self.sums.assign_add(ops.stack([values[name] for name in SUMS]))
+        self.sums.assign_add(ops.stack([values[name] for name in self.names]))
         self.chosen.assign_add(signals["chosen"])
 
     def result(self):
         """Means over the steps, and the share of prototypes chosen in any of them."""
-        sums = dict(zip(SUMS, ops.unstack(self.sums.value), strict=True))
+        sums = dict(zip(self.names, ops.unstack(self.sums.value), strict=True))
         steps, finite = (ops.maximum(sums[n], 1.0) for n in ("steps", "finite"))
         chosen = ops.cast(self.chosen.value > 0, "float32")
         return {
@@ -95,7 +99,8 @@ class Signals(keras.metrics.Metric):
             "batch_entropy": sums["batch_entropy"] / steps,
             "prototypes_used": ops.mean(chosen),
             "gradient_norm": sums["gradient_norm"] / finite,
+            **{name: sums[name] / steps for name in self.terms},
         }
 
     def get_config(self):
-        return {"out_dim": self.out_dim, "name": self.name}
+        return {"out_dim": self.out_dim, "terms": self.terms, "name": self.name}

@@ -10,7 +10,7 @@ from functools import partial
 import keras
 
 from dino_tf import callbacks as parts
-from dino_tf import recipe
+from dino_tf import phases, recipe
 from dino_tf.assemble import (
     build_model,
     estimate_seconds,
@@ -197,14 +197,16 @@ class Job:
         if resumed:
             self.say(f"continuing {self.folder.path} after {place}")
         steps = self.steps * (config.run.epochs - place.epoch) - place.step
+        large = min(steps, self.steps * config.run.high_res_epochs)
         # Parts of one CPU make no more of it.
         several = config.run.strategy != "none"
         devices = max(self.hardware.num_gpus, 1) if several else 1
         devices *= len(self.workers.cluster or [self])
-        seconds, words = estimate_seconds(config, steps, backbone, devices)
+        seconds, words = estimate_seconds(config, steps, backbone, devices, large)
         photos = f"{len(self.source):,} photos, {self.steps} steps an epoch"
         self.say(
-            f"run folder: {self.folder.path}\n{photos}, {config.run.epochs} epochs: "
+            f"run folder: {self.folder.path}\n{photos}, {config.run.epochs} epochs"
+            f"{phases.words(config)}: "
             f"about {say_duration(seconds)} of training, by {words}"
         )
         if "attention" not in backbone.result_names:
@@ -214,10 +216,18 @@ class Job:
             )
         self.logger.info("start after %s: %s; data %s", place, photos, config.data)
 
-    def _batches(self, steps):
-        """Batches after `steps` steps; of several workers each makes its part."""
-        position = steps * self.config.pipeline.batch_size
-        make = partial(new_dataset, self.config, self.source, self.bad_images, position)
+    def _batches(self, place):
+        """Batches from a `Place` on; of several workers each makes its part."""
+        steps = place.epoch * self.steps + place.step
+        make = partial(
+            new_dataset,
+            self.config,
+            self.source,
+            self.bad_images,
+            steps * self.config.pipeline.batch_size,
+            epochs=place.epoch,
+            replicas=self.strategy.num_replicas_in_sync,
+        )
         if self.workers.cluster is None:
             return make()
         with self.strategy.scope():
@@ -237,6 +247,11 @@ class Job:
                     # The rest of an epoch is an epoch of fewer steps to Keras.
                     self._fit_epochs(model, place, place.epoch + 1, callbacks)
                     place = Place(place.epoch + 1)
+                larger = phases.large_from(self.config)
+                self._fit_epochs(model, place, larger, callbacks)
+                # Or Keras would trace one step for crops of all sizes.
+                model.train_function = None
+                place = Place(max(place.epoch, larger))
                 self._fit_epochs(model, place, epochs, callbacks)
         except Diverged:
             if self.watch:
@@ -256,7 +271,7 @@ class Job:
             return
         try:
             model.fit(
-                self._batches(place.epoch * self.steps + place.step),
+                self._batches(place),
                 epochs=epochs,
                 initial_epoch=place.epoch,
                 steps_per_epoch=self.steps - place.step,

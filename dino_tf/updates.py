@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from dino_tf.distribute import replicas_in_sync, update_each_replica
+from dino_tf.freezing import frozen_until
 from dino_tf.views import split_batch
 
 CLIP_EPSILON = 1e-6
@@ -49,33 +50,35 @@ def clip_each(gradients, norms, limit):
 
 
 def update_student(model, gradients, step):
-    """Applies averaged gradients to the student; its last layer may still be frozen.
+    """Applies averaged gradients to the student; parts of it may still be frozen.
 
     Args:
         model: `DINO`.
         gradients: One for each of `model.trainable_variables`.
         step: Optimizer step.
     """
-    variables = model.trainable_variables
-    last = [v.value for v in model.student_head.last_layer.trainable_variables]
-    frozen = step < model.freeze_last_layer_steps
-    before = []
-    if model.freeze_last_layer_steps:
-        names = {v.path for v in model.student_head.last_layer.trainable_variables}
-        gradients = [
-            tf.where(frozen, tf.zeros_like(g), g) if v.path in names else g
-            for g, v in zip(gradients, variables, strict=True)
-        ]
-        before = [tf.identity(v) for v in last]
+    variables, until = model.trainable_variables, frozen_until(model)
+    frozen = {steps: step < steps for steps in set(until.values())}
+    frozen = [frozen.get(until.get(id(v))) for v in variables]
+    gradients = [
+        g if now is None else tf.where(now, tf.zeros_like(g), g)
+        for g, now in zip(gradients, frozen, strict=True)
+    ]
+    held, before = [], []
     inner = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     if getattr(inner, "reduces_gradients", True):
         # Keras sums over replicas what is averaged here already.
         gradients = [g / replicas_in_sync() for g in gradients]
+        # Some of its optimizers decay even a variable without gradient.
+        pairs = [(v.value, now) for v, now in zip(variables, frozen, strict=True)]
+        held = [(v, now) for v, now in pairs if now is not None]
+        before = [(tf.identity(v), now) for v, now in held]
     model.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-    if before:
-        # Some optimizers decay even a variable without gradient.
+    if held:
         update_each_replica(
-            lambda v, old: v.assign(tf.where(frozen, old, v)), last, before
+            lambda v, kept: v.assign(tf.where(kept[1], kept[0], v)),
+            [v for v, _ in held],
+            before,
         )
 
 
@@ -92,10 +95,10 @@ def _parameter_pairs(model):
 
     Statistics of batch norms are left out: the teacher gathers its own.
     """
-    pairs = []
+    pairs, heads = [], zip(model.student_heads, model.teacher_heads, strict=True)
     for student, teacher in (
         (model.student_backbone, model.teacher_backbone),
-        (model.student_head, model.teacher_head),
+        *heads,
     ):
         both = zip(student.weights, teacher.weights, strict=True)
         pairs += [(s, t) for s, t in both if s.trainable]

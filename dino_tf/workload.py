@@ -66,9 +66,35 @@ def step_flops(views, patch_size, width, depth, head_sizes, cls_only=True):
         )
         total += count * (passes - 1) * 2 * patches * width * 3 * patch_size**2
         if cls_only:
-            # Query, projection and MLP of the patches, and their rows of attention.
-            left_out = 10 * patches * width**2 + 2 * patches * (patches + 1) * width
-            total -= count * passes * 2 * left_out
+            total -= count * passes * _left_out(patches, width)
+    return total
+
+
+def _left_out(patches, width):
+    """Query, projection and MLP of the patches, and their rows of attention."""
+    return 2 * (10 * patches * width**2 + 2 * patches * (patches + 1) * width)
+
+
+def masked_flops(views, patch_size, width, head_sizes, share):
+    """What masked patch prediction adds to `step_flops` of one photo.
+
+    The views that the teacher sees need the last block whole, and a head for their
+    hidden patches.
+
+    Args:
+        views: As in `flops_per_photo`.
+        patch_size: Side of a patch in pixels.
+        width: Width D.
+        head_sizes: Widths along the patches' head, from D to K.
+        share: Of the patches of these views that are hidden, in the mean.
+    """
+    head = 2 * sum(a * b for a, b in zip(head_sizes, head_sizes[1:], strict=False))
+    total = 0.0
+    for count, side, teacher in views:
+        if teacher:
+            patches = (side // patch_size) ** 2
+            each = _left_out(patches, width) + share * patches * head
+            total += count * (STUDENT_PASSES + 1) * each
     return total
 
 

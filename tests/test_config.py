@@ -140,4 +140,6 @@ def test_views_are_the_arguments_of_multicrop():
 
     parameters = inspect.signature(MultiCrop).parameters
     for field in dataclasses.fields(Views):
+        if field.name == "high_res_scale":
+            continue  # says what other values become
         assert parameters[field.name].default == field.default, field.name

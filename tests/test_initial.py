@@ -145,8 +145,21 @@ def test_another_head_is_made_when_asked_for(request):
     assert told + "head.out_dim 128 was asked for" in initial.describe()
 
 
-def test_networks_that_are_only_looked_at():
+def test_layer_scale_goes_on():
     backbone = create_backbone("vit_tiny", 8, 16, depth=1, layer_scale=0.1)
+    config, reasons = fit_config(config_of(), Initial("x", backbone, backbone))
+    assert config.model.layer_scale == 0.1
+    assert reasons["model.layer_scale"] == "that of x"
+    plain = create_backbone("vit_tiny", 8, 16, depth=1)
+    config, _ = fit_config(config_of(), Initial("x", plain, plain))
+    assert config.model.layer_scale is None
+
+
+@pytest.mark.parametrize(
+    "changes", [{"gated_mlp": True}, {"position_antialias": True}, {"mlp_ratio": 2.0}]
+)
+def test_networks_that_are_only_looked_at(changes):
+    backbone = create_backbone("vit_tiny", 8, 16, depth=1, **changes)
     with pytest.raises(UserError, match="looked at and evaluated, not trained"):
         fit_config(config_of(), Initial("x", backbone, backbone))
 

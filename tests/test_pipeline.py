@@ -8,6 +8,7 @@ from PIL import Image
 
 from dino_tf import pipeline
 from dino_tf.errors import UserError
+from dino_tf.masking import PatchMasks
 from dino_tf.photo_cache import DiskCache, MemoryCache
 from dino_tf.pipeline import (
     BadImages,
@@ -81,6 +82,26 @@ def test_batches_keep_the_contract():
     assert spec["local"].shape == (4, 2, 8, 8, 3)
     assert dataset.cardinality() == tf.data.INFINITE_CARDINALITY
     assert next(iter(dataset))["global"].dtype == tf.float32
+
+
+def test_masks_stand_beside_the_views():
+    masks, arguments = PatchMasks(8, parts=2), {"seed": 3, "workers": 1}
+    whole = make_dataset(Pictures(5), small_views(), 4, masks=masks, **arguments)
+    assert whole.element_spec["masks"].shape == (4, 2, 4)
+    assert whole.cardinality() == tf.data.INFINITE_CARDINALITY
+    found = [b["masks"] for b in itertools.islice(whole.as_numpy_iterator(), 3)]
+    late = make_dataset(
+        Pictures(5), small_views(), 4, masks=masks, start_position=8, **arguments
+    )
+    np.testing.assert_array_equal(next(late.as_numpy_iterator())["masks"], found[2])
+    np.testing.assert_array_equal(masks.draw(3, 4, (4, 2, 16, 16, 3)), found[1])
+    for part in range(2):
+        own = make_dataset(
+            Pictures(5), small_views(), 4, masks=masks, part=(part, 2), **arguments
+        )
+        rows = slice(2 * part, 2 * part + 2)
+        drawn = next(own.as_numpy_iterator())["masks"]
+        np.testing.assert_array_equal(drawn, found[0][rows])
 
 
 def test_each_epoch_is_a_permutation():

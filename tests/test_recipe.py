@@ -239,6 +239,16 @@ def test_a_handful_of_photos_gets_settings_of_its_own():
         ({"model__embed_dim": 100}, "model.num_heads: got 6, allowed: divisors of 100"),
         ({"run__precision": "mixed_float16"}, "float32, mixed_bfloat16 without a GPU"),
         ({"pipeline__max_bad_share": 2.0}, "from 0 to 1"),
+        ({"loss__koleo_weight": -0.1}, "got -0.1, allowed: 0 or more"),
+        (
+            {"loss__koleo_weight": 0.1, "pipeline__batch_size": 1},
+            "got 0.1, allowed: 0 for one photo at a time (1 devices, 1 parts)",
+        ),
+        (
+            {"loss__centering": "sinkhorn", "loss__center_momentum": 0.5},
+            "loss.center_momentum: got 0.5, allowed: 0.9 without a center",
+        ),
+        ({"loss__centering": "mean"}, "got 'mean', allowed: center, sinkhorn"),
     ],
 )
 def test_contradictions_are_refused(values, words):
@@ -310,6 +320,15 @@ def test_batch_norm_over_devices_is_not_cut_into_parts():
     alone = Facts(5011, num_gpus=1, gpu_memory_gb=2.0, network=RESNET)
     config = resolved(alone, pipeline__batch_size=64, **values)
     assert config.optimizer.accumulate_steps == 8
+
+
+def test_sinkhorn_over_devices_is_not_cut_into_parts():
+    facts = Facts(5011, num_gpus=2, gpu_memory_gb=4.0)
+    values = {"loss__centering": "sinkhorn", "pipeline__batch_size": 256}
+    assert resolved(facts, pipeline__batch_size=256).optimizer.accumulate_steps > 1
+    assert resolved(facts, **values).optimizer.accumulate_steps == 1
+    text = refused(facts, optimizer__accumulate_steps=2, **values)
+    assert "got 2, allowed: 1 for sinkhorn over 2 devices" in text
 
 
 def test_settings_of_vits_are_refused_for_other_networks():

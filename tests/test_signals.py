@@ -55,6 +55,18 @@ def test_means_over_steps():
     assert not any(float(v) for v in signals.result().values())
 
 
+def test_further_terms_are_told_by_their_names():
+    signals = Signals(4, ("koleo",))
+    zeros = no_signals(4, ("koleo",))
+    for value in (1.0, 2.0):
+        step = {**zeros, "koleo": tf.constant(value)}
+        signals.update_state(tf.constant(0.0), step, tf.constant(1.0))
+    assert float(signals.result()["koleo"]) == 1.5
+    assert "koleo" not in Signals(4).result()
+    again = Signals.from_config(signals.get_config())
+    assert again.sums.shape == (7,) and Signals(4).sums.shape == (6,)
+
+
 def fitted(strategy=None, accumulate_steps=1, jit_compile=False, optimizer=None):
     with strategy.scope() if strategy else contextlib.nullcontext():
         keras.utils.set_random_seed(0)

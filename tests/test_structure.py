@@ -21,12 +21,13 @@ RANKS = (
     {
         "": "errors spreadsheets stopping health checksums pillow_errors photo_headers "
         "photo_files progress tasks kinds download schedules cluster guard workers "
-        "rendezvous multi_worker distribute settings config",
+        "rendezvous multi_worker distribute settings run_settings config",
         # Also for ground truth that comes as a pickle.
         "models": "torch_tensors torch_objects torch_unpickler",
     },
     {
-        "": "checks placement presets recipe_reading recipe_watching recipe",
+        "": "phases checks placement presets recipe_reading recipe_watching "
+        "recipe_memory recipe",
         "datasets": "source arrays joined archive voc_archives folder masks voc tfds "
         "json_files coco bdd100k_labels bdd100k hf shard_records shards species "
         "habitats scene_drawing scenes film davis film_drawing film_scenes revisited "
@@ -34,18 +35,19 @@ RANKS = (
         "transforms": "__init__ pixels first_frame image jpeg augment resample "
         "multicrop random_crop mixing shrink",
         "models": "__init__ pos_embed rope torch_legacy torch_file pieces block vit "
-        "head xcit_block xcit resnet detector keras_sources keras_networks backbones "
-        "classifier weights weight_files dinov3_names recognise published keras_files "
-        "loading",
+        "mimetic head xcit_block xcit resnet detector keras_sources keras_networks "
+        "backbones classifier weights weight_files dinov3_names recognise published "
+        "keras_files loading",
         "analysis": "__init__ boxes box_targets detection lost tokencut bilateral "
         "attention dino_seg feature_rank overlap saliency neighbours precision ranked "
         "whitening components embedding confusion patch_classes softmax_regression "
         "positions filters propagation mask_tracks",
     },
     {
-        "": "stalls photo_cache photos view_worker view_processes reading pipeline "
-        "views loss optimizers updates signals workload shard_parts shard_photos "
-        "shard_writer coco_conversion",
+        "": "stalls photo_cache photos view_worker view_processes reading masking "
+        "pipeline views sinkhorn koleo loss ibot passes optimizers layer_rates "
+        "freezing updates signals workload shard_parts shard_photos shard_writer "
+        "coco_conversion",
     },
     {"": "dino"},
     {
@@ -63,7 +65,7 @@ RANKS = (
         "segment_linear segment watched "
         "whole_photos ranking retrieve copy "
         "label_propagation video_files video_tracks video "
-        "layer_rates finetune_options finetune_step finetune_photos finetune "
+        "finetune_options finetune_step finetune_photos finetune "
         "detect_photos detect_measures detect_files detect_training detect",
     },
     {
@@ -102,6 +104,7 @@ TENSORFLOW = {
     "dino_tf.distribute",
     "dino_tf.optimizers",
     "dino_tf.dino",
+    "dino_tf.passes",
     "dino_tf.updates",
     "dino_tf.watch",
     "dino_tf.boards",

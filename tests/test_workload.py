@@ -40,6 +40,14 @@ def test_exact_step_of_one_photo_by_hand():
     assert every - less == 2 * 4 * 2 * 480 + 3 * 2 * 102
 
 
+def test_masked_patches_of_one_photo_by_hand():
+    views = [(2, 8, True), (1, 4, False)]
+    # What is left out above, of the global views alone, and a head of 30 for half of
+    # their 4 patches.
+    found = workload.masked_flops(views, 4, 3, [3, 5], 0.5)
+    assert found == 2 * 4 * (2 * 480 + 2 * 30)
+
+
 @pytest.mark.parametrize(
     ("width", "dtype", "measured"),
     [

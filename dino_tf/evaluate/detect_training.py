@@ -11,9 +11,10 @@ from dino_tf.analysis.detection import keep_best
 from dino_tf.errors import Diverged, UserError
 from dino_tf.evaluate.features import compiled
 from dino_tf.evaluate.finetune import copy_of
-from dino_tf.evaluate.layer_rates import LayerwiseAdamW, depths, has_layers
 from dino_tf.evaluate.patch_tokens import PatchTokens
+from dino_tf.layer_rates import depths, has_layers
 from dino_tf.models.detector import Detector, boxes_of, detection_loss
+from dino_tf.optimizers import AdamW
 from dino_tf.schedules import WarmupCosine
 
 # With the network frozen every place sees its own token alone: with convolutions random
@@ -87,7 +88,7 @@ class DetectorTraining:
         steps = -(-len(photos.places) // self.plan.batch_size)
         total = steps * self.plan.epochs
         rate = WarmupCosine(self.plan.lr, 0.0, total, round(WARMUP * total))
-        optimizer = LayerwiseAdamW(rate, WEIGHT_DECAY, self._shares())
+        optimizer = AdamW(rate, WEIGHT_DECAY, shares=self._shares())
         optimizer.build(self._variables())
         step = self._step(optimizer)
         rng = np.random.default_rng(self.plan.seed)

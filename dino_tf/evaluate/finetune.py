@@ -15,10 +15,11 @@ from dino_tf.errors import UserError
 from dino_tf.evaluate.finetune_options import resolve
 from dino_tf.evaluate.finetune_photos import Judge, Photos
 from dino_tf.evaluate.finetune_step import FineTuning, Watch
-from dino_tf.evaluate.layer_rates import LayerwiseAdamW, rate_shares
 from dino_tf.evaluate.subject import Outcome, Subject
+from dino_tf.layer_rates import rate_shares
 from dino_tf.models.backbones import like
 from dino_tf.models.classifier import Classifier
+from dino_tf.optimizers import AdamW
 from dino_tf.pipeline import labelled_dataset, steps_per_epoch
 from dino_tf.schedules import WarmupCosine
 from dino_tf.transforms.image import IMAGENET_MEAN, IMAGENET_STD
@@ -241,9 +242,9 @@ def _compiled(classifier, settings, photos):
         settings.epochs * steps,
         round(settings.warmup_epochs * steps),
     )
-    shares = rate_shares(classifier, settings.layer_decay)
+    shares = rate_shares(classifier, classifier.backbone, settings.layer_decay)
     model = FineTuning(classifier, settings.clip_norm)
-    model.compile(LayerwiseAdamW(rate, settings.weight_decay, shares))
+    model.compile(AdamW(rate, settings.weight_decay, shares=shares))
     return model
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 from dino_tf.errors import UserError
-from dino_tf.evaluate.layer_rates import has_layers
+from dino_tf.layer_rates import has_layers
 
 # Photos that an automatic number of epochs shows in all. On a processor of 120 GFLOP/s
 # a ViT-Ti/16 takes five minutes for them at 112 pixels (1.9 GFLOP a photo).
@@ -68,7 +68,7 @@ class Settings:
         epochs: Passes over the training photos.
         batch_size: Photos in one step, over all replicas.
         lr: Learning rate at its peak for a batch of 256, times `batch_size` / 256.
-        layer_decay: See `dino_tf.evaluate.layer_rates.rate_shares`.
+        layer_decay: See `dino_tf.layer_rates.rate_shares`.
         weight_decay: Of AdamW; biases and one-dimensional variables have none.
         warmup_epochs: Epochs of the rise from 0 to the peak, before the cosine to 0.
         mixup: See `dino_tf.transforms.mixing.Mixing`.

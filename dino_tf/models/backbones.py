@@ -34,6 +34,7 @@ VIT_ONLY = {
     "mlp_ratio": 4.0,
     "drop_path_rate": 0.0,
     "num_registers": 0,
+    "layer_scale": None,
     "seed": None,
 }
 

@@ -10,6 +10,7 @@ Reference:
 """
 
 import functools
+import math
 
 import numpy as np
 from keras import ops
@@ -86,3 +87,21 @@ class Rotation:
         turned = ops.concatenate([-second, first], axis=-1)
         wide = wide * self.cosine[:tokens] + turned * self.sine[:tokens]
         return ops.cast(wide, x.dtype)
+
+
+def check_heads(embed_dim, num_heads, rope_periods):
+    """Raises a `ValueError` for widths and periods that do not fit the heads."""
+    if embed_dim % num_heads:
+        raise ValueError(
+            f"embed_dim={embed_dim} is not a multiple of num_heads={num_heads}"
+        )
+    width = embed_dim // num_heads
+    if rope_periods is None:
+        return
+    if 4 * len(rope_periods) != width or not all(
+        0 < p < math.inf for p in rope_periods
+    ):
+        raise ValueError(
+            f"rope_periods={rope_periods}: expected a quarter of the head width "
+            f"{width} in number, each above 0"
+        )

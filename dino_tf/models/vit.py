@@ -4,8 +4,6 @@ Layers carry the published names, so that `blocks.0/attn/qkv/kernel` is the publ
 `blocks.0.attn.qkv.weight`: importing weights is renaming and transposing.
 """
 
-import math
-
 import keras
 from keras import ops
 
@@ -21,7 +19,7 @@ from dino_tf.models.block import (
     patch_grid,
 )
 from dino_tf.models.pos_embed import grid_matrices
-from dino_tf.models.rope import Rotation
+from dino_tf.models.rope import Rotation, check_heads
 
 
 @keras.saving.register_keras_serializable(package="dino_tf")
@@ -86,7 +84,7 @@ class VisionTransformer(keras.Model):
         check_positive(
             embed_dim=embed_dim, depth=depth, num_heads=num_heads, patch_size=patch_size
         )
-        _check_heads(embed_dim, num_heads, rope_periods)
+        check_heads(embed_dim, num_heads, rope_periods)
         if not isinstance(num_registers, int) or num_registers < 0:
             raise ValueError(f"num_registers={num_registers}: expected 0 or more")
         if not 0.0 <= drop_path_rate < 1.0:
@@ -170,11 +168,14 @@ class VisionTransformer(keras.Model):
         patches = ops.reshape(patches, (1, grid[0] * grid[1], self.embed_dim))
         return ops.concatenate([table[:, :1], patches], axis=1)
 
-    def _tokens(self, images):
+    def _tokens(self, images, masks=None, mask_token=None):
         """Tokens (B, prefix + h * w, D) that enter the first block."""
         grid = self.grid_of(images.shape[1:3])
         patches = ops.cast(self.patch_embed(images), "float32")
         patches = ops.reshape(patches, (-1, grid[0] * grid[1], self.embed_dim))
+        if masks is not None:
+            # Before positions are added: a hidden patch still tells where it lies.
+            patches = ops.where(masks[..., None], mask_token, patches)
         cls_token = ops.convert_to_tensor(self.cls_token)
         if self.rope_periods is None:
             table = self.position_table(grid)
@@ -195,13 +196,40 @@ class VisionTransformer(keras.Model):
 
     def call(self, images, training=False):
         x, rotation = self._tokens(images), self._rotation(images)
+        return self._through_blocks(x, rotation, training, cls_only=True)[:, 0]
+
+    def _through_blocks(self, x, rotation, training, cls_only):
+        """Tokens (B, N, D) after all blocks and the norm; (B, 1, D) with `cls_only`."""
         factors = self.drop_path(x, training=training)
         pairs = list(zip(factors[::2], factors[1::2], strict=True))
         run = pieces.traced_once(self.blocks[0], rotation=rotation)
         for block, pair in zip(self.blocks[:-1], pairs, strict=False):
             x = run(block, x) if pair[0] is None else run(block, x, pair)
-        x = self.blocks[-1](x, pairs[-1], cls_only=True, rotation=rotation)
-        return self.norm(x)[:, 0]
+        return self.norm(
+            self.blocks[-1](x, pairs[-1], cls_only=cls_only, rotation=rotation)
+        )
+
+    def patch_tokens(self, images, masks=None, mask_token=None, training=False):
+        """CLS features and patches, some of which the network may not see.
+
+        Args:
+            images: (B, H, W, 3) normalised float.
+            masks: (B, h * w) bool, True for patches in whose place `mask_token` comes;
+                None hides none.
+            mask_token: (1, D) float32.
+            training: Whether drop path is active.
+
+        Returns:
+            (B, D) and (B, h * w, D), both after the final norm.
+
+        Reference:
+            facebookresearch/dinov2, `models/vision_transformer.py`,
+            `prepare_tokens_with_masks`.
+        """
+        images = ops.cast(ops.convert_to_tensor(images), self.compute_dtype)
+        x, rotation = self._tokens(images, masks, mask_token), self._rotation(images)
+        x = self._through_blocks(x, rotation, training, cls_only=False)
+        return x[:, 0], x[:, self.num_prefix_tokens :]
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self.embed_dim)
@@ -308,20 +336,3 @@ class VisionTransformer(keras.Model):
             "rope_periods": self.rope_periods and list(self.rope_periods),
             "norm_epsilon": self.norm_epsilon,
         }
-
-
-def _check_heads(embed_dim, num_heads, rope_periods):
-    if embed_dim % num_heads:
-        raise ValueError(
-            f"embed_dim={embed_dim} is not a multiple of num_heads={num_heads}"
-        )
-    width = embed_dim // num_heads
-    if rope_periods is None:
-        return
-    if 4 * len(rope_periods) != width or not all(
-        0 < p < math.inf for p in rope_periods
-    ):
-        raise ValueError(
-            f"rope_periods={rope_periods}: expected a quarter of the head width "
-            f"{width} in number, each above 0"
-        )

@@ -57,6 +57,13 @@ CHARTS = (
         "nats",
     ),
     Chart(
+        LEARNING,
+        "Masked patches",
+        "Loss of the patches that the student does not see.",
+        ("ibot",),
+        "nats",
+    ),
+    Chart(
         COLLAPSE,
         "Prototypes in use",
         "Share of the K prototypes that some photo is nearest to.",
@@ -73,6 +80,13 @@ CHARTS = (
         "Spread of the features",
         "1: in all directions alike; 0: all photos have the same feature.",
         ("feature_std",),
+    ),
+    Chart(
+        COLLAPSE,
+        "KoLeo",
+        "How near the features of a batch lie to each other; it falls as they spread.",
+        ("koleo",),
+        "nats",
     ),
     Chart(COLLAPSE, "Center norm", "Length of the center.", ("center_norm",)),
     Chart(

@@ -1,6 +1,5 @@
 """What a network makes of the photos of its run, as plain data for the page."""
 
-import dataclasses
 import functools
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -16,6 +15,7 @@ from dino_tf.evaluate.features import extract_features
 from dino_tf.evaluate.object_boxes import NEEDS, find_boxes
 from dino_tf.evaluate.splits import spread
 from dino_tf.evaluate.subject import Subject
+from dino_tf.phases import crop_options
 from dino_tf.pipeline import evaluation_dataset
 from dino_tf.report.explorer import packed, reduce_features
 from dino_tf.report.jpeg import jpeg_uri, square
@@ -197,7 +197,7 @@ class Network:
 
 def views(source, config):
     """{"views"}: what the training makes of one photo, drawn several times."""
-    crops = MultiCrop(**dataclasses.asdict(config.views))
+    crops = MultiCrop(**crop_options(config.views))
     for place in spread(len(source), MOST_WATCHED).tolist():
         image, _ = try_decode(partial(source.image_bytes, place))
         if image is None:

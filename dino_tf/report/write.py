@@ -1,6 +1,5 @@
 """Writing `report.html`: of any run folder, or again and again while a run trains."""
 
-import dataclasses
 import importlib.util
 import pathlib
 import time
@@ -9,13 +8,12 @@ import keras
 from threadpoolctl import threadpool_limits
 
 from dino_tf import settings
-from dino_tf.assemble import build_model, new_backbone
+from dino_tf.assemble import build_model, new_backbone, new_heads
 from dino_tf.checkpoint import Checkpoints, Place
 from dino_tf.datasets import open_source
 from dino_tf.errors import UserError, first_line, plain
 from dino_tf.initial import LARGEST_SIZE
 from dino_tf.models.backbones import like
-from dino_tf.models.head import DINOHead
 from dino_tf.models.keras_files import count_weights
 from dino_tf.models.loading import load_backbone
 from dino_tf.pipeline import steps_per_epoch
@@ -241,12 +239,13 @@ def _check_checkpoints(folder, config):
     if config.model.arch.startswith("keras_hub:"):
         raise UserError(f"{config.model.arch} would have to be fetched")
 
-    def head():
-        made = DINOHead(**dataclasses.asdict(config.head))
+    def head(number):
+        made = new_heads(config)[number] or keras.layers.Identity()
         made.build((None, 1))
         return made
 
-    numbers = count_weights(lambda: new_backbone(config)) + count_weights(head)
+    parts = lambda: new_backbone(config), lambda: head(0), lambda: head(1)
+    numbers = sum(map(count_weights, parts))
     # No number takes less than a byte.
     if sizes and numbers > max(sizes):
         raise UserError("config.yaml has a larger network than the checkpoints")

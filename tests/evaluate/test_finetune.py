@@ -19,11 +19,12 @@ from dino_tf.evaluate.finetune import (
 )
 from dino_tf.evaluate.finetune_photos import judge_logits
 from dino_tf.evaluate.finetune_step import FineTuning, classification_loss
-from dino_tf.evaluate.layer_rates import LayerwiseAdamW, rate_shares
 from dino_tf.evaluate.published import figures_for
 from dino_tf.evaluate.subject import Data, Subject
+from dino_tf.layer_rates import rate_shares
 from dino_tf.models.backbones import create_backbone
 from dino_tf.models.classifier import Classifier
+from dino_tf.optimizers import AdamW
 from dino_tf.tasks import TASKS
 
 NAMES = ("red", "green", "blue")
@@ -150,8 +151,8 @@ def stepped(clip_norm=0.0, rate=0.01, optimizer=None):
     classifier.head.kernel.assign(np.sin(np.arange(32)).reshape(16, 2))
     before = [v.numpy() for v in classifier.trainable_variables]
     model = FineTuning(classifier, clip_norm)
-    shares = rate_shares(classifier, 0.5)
-    model.compile(optimizer or LayerwiseAdamW(rate, 0.0, shares), run_eagerly=True)
+    shares = rate_shares(classifier, classifier.backbone, 0.5)
+    model.compile(optimizer or AdamW(rate, 0.0, shares=shares), run_eagerly=True)
     images = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype("float32")
     model.train_on_batch(images, tf.one_hot([0, 1, 0, 0], 2))
     return classifier, before

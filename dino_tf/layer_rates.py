@@ -1,48 +1,6 @@
 """Layer-wise learning rates: the nearer to the pixels, the slower a layer learns."""
 
-import keras
-
 from dino_tf.errors import UserError
-from dino_tf.optimizers import AdamW
-
-
-@keras.saving.register_keras_serializable(package="dino_tf")
-class LayerwiseAdamW(AdamW):
-    """`AdamW` whose rate has a factor of its own for each variable.
-
-    As in PyTorch's parameter groups the decay of a step goes with the rate, so it is
-    smaller by the same factor.
-
-    Args:
-        learning_rate: Number or schedule.
-        weight_decay: Number or schedule.
-        shares: Factor of the rate for each variable, in the order of `build`.
-        **kwargs: As for `AdamW`.
-
-    Raises:
-        ValueError: When there is not one factor for each variable.
-    """
-
-    def __init__(self, learning_rate, weight_decay, shares, **kwargs):
-        super().__init__(learning_rate, weight_decay, **kwargs)
-        self.shares = tuple(float(share) for share in shares)
-
-    def build(self, variables):
-        if len(variables) != len(self.shares):
-            raise ValueError(
-                f"{len(self.shares)} shares for {len(variables)} variables: expected "
-                "as many"
-            )
-        super().build(variables)
-
-    def numbers_of(self, variables, active, rate, decay):
-        """As in `AdamW`, with each variable's own rate."""
-        shares = [self.shares[self._get_variable_index(v)] for v in variables]
-        rates = rate * keras.ops.convert_to_tensor(shares, "float32")
-        return super().numbers_of(variables, active, rates, decay)
-
-    def get_config(self):
-        return {**super().get_config(), "shares": list(self.shares)}
 
 
 def has_layers(backbone):
@@ -82,27 +40,42 @@ def depths(backbone):
     return [known.get(id(v), 0) for v in backbone.trainable_variables], last
 
 
-def rate_shares(classifier, decay):
-    """Share of the learning rate that each variable of a classifier has.
+def rate_shares(model, backbone, decay, patch_embed=1.0, tokens=()):
+    """Share of the learning rate that each variable of a model has.
 
-    It is `decay ** (L - depth)`, where the linear layer has depth L and share 1.
+    It is `decay ** (L - depth)`, where what is no part of the backbone, such as a
+    classifier or a head, has depth L and share 1.
 
     Args:
-        classifier: `dino_tf.models.classifier.Classifier`.
-        decay: In (0, 1]; 1 gives all variables the same rate.
+        model: Layer that holds the backbone.
+        backbone: The backbone in it.
+        decay: In (0, 1]; 1 gives all layers the same rate.
+        patch_embed: Further factor of the patch embedding of a Vision Transformer.
+        tokens: Variables beside the backbone that have depth 0, such as a mask token.
 
     Returns:
-        List of floats in the order of `classifier.trainable_variables`.
+        List of floats in the order of `model.trainable_variables`.
 
     Raises:
         UserError: A decay below 1 for a network whose layers have no known depths.
 
     Reference:
-        Clark et al. 2020, arXiv 2003.10555; facebookresearch/mae, `util/lr_decay.py`.
+        Clark et al. 2020, arXiv 2003.10555; facebookresearch/mae, `util/lr_decay.py`;
+        facebookresearch/dinov2, `utils/param_groups.py`.
     """
-    backbone = classifier.backbone
+    variables = model.trainable_variables
     if decay == 1.0:
-        return [1.0] * len(classifier.trainable_variables)
+        shares = [1.0] * len(variables)
+    else:
+        shares = _shares_by_depth(variables, backbone, decay, tokens)
+    if patch_embed != 1.0:
+        patches = {id(v) for v in backbone.patch_embed.trainable_variables}
+        factors = [patch_embed if id(v) in patches else 1.0 for v in variables]
+        shares = [a * b for a, b in zip(shares, factors, strict=True)]
+    return shares
+
+
+def _shares_by_depth(variables, backbone, decay, tokens):
     if not has_layers(backbone):
         name = getattr(backbone, "arch", type(backbone).__name__)
         raise UserError(
@@ -112,7 +85,5 @@ def rate_shares(classifier, decay):
     found, last = depths(backbone)
     pairs = zip(backbone.trainable_variables, found, strict=True)
     depth_of = {id(variable): depth for variable, depth in pairs}
-    return [
-        decay ** (last - depth_of.get(id(v), last))
-        for v in classifier.trainable_variables
-    ]
+    depth_of |= {id(variable): 0 for variable in tokens}
+    return [decay ** (last - depth_of.get(id(v), last)) for v in variables]
