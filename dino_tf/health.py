@@ -169,6 +169,11 @@ def _short(value):
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
+SPREAD = (
+    "spread the teacher's answers over the prototypes (sinkhorn)",
+    "loss.centering",
+    lambda value: value != "sinkhorn",
+)
 # (words, option, and of its value now: whether it is worth a word; None always is). Of
 # an option that is named twice the first that is worth a word is told.
 REMEDIES = {
@@ -193,6 +198,12 @@ REMEDIES = {
             lambda value: value > 0.04,
         ),
         ("lower the teacher temperature further", "loss.teacher_temp", None),
+        SPREAD,
+        (
+            "push the features of the photos apart (0.1)",
+            "loss.koleo_weight",
+            lambda value: value == 0,
+        ),
         (
             "let it start lower",
             "loss.warmup_teacher_temp",
@@ -213,6 +224,7 @@ REMEDIES = {
             "loss.center_momentum",
             lambda value: value > 0.9,
         ),
+        SPREAD,
         ("raise the teacher temperature a little", "loss.teacher_temp", None),
         ("raise the teacher's momentum", "optimizer.teacher_momentum", None),
         ("take a larger batch", "pipeline.batch_size", None),

@@ -24,7 +24,8 @@ NAMES = (
     "feature_std",
     "effective_rank",
 )
-# main.py --preset quickstart, 31 steps an epoch, K 256; k-NN 63 % in the end.
+# main.py --preset quickstart when it had a center, 31 steps an epoch, K 256; k-NN 63 %
+# in the end.
 QUICKSTART = [
     (4.813, 4.394, 4.724, 36.410, 0.367, 5.943),
     (5.250, 5.215, 5.257, 36.519, 0.446, 5.894),
@@ -210,6 +211,20 @@ def test_advice_asks_for_what_is_not_so_already():
     assert named == [
         "lower the teacher temperature, to 0.04 or less: --loss.teacher_temp"
     ]
+
+
+def test_advice_names_what_keeps_answers_and_features_apart():
+    off = {"loss.centering": "center", "loss.koleo_weight": 0.0}
+    for verdict, option in (
+        (UNIFORM, "centering"),
+        (UNIFORM, "koleo_weight"),
+        (ONE, "centering"),
+    ):
+        assert any(f"--loss.{option} (now" in s for s in advise(verdict, off))
+    on = {"loss.centering": "sinkhorn", "loss.koleo_weight": 0.1}
+    for verdict in (UNIFORM, ONE):
+        told = " ".join(advise(verdict, on))
+        assert "centering" not in told and "koleo" not in told
 
 
 def test_advice_after_few_steps_says_so():

@@ -112,6 +112,8 @@ def test_advice_in_fit_is_of_the_model_and_in_its_words():
     assert settings_of(model, 2) == {
         "head.norm_last_layer": True,
         "head.out_dim": 16,
+        "loss.centering": "center",
+        "loss.koleo_weight": 0.0,
         "loss.center_momentum": 0.9,
         "loss.teacher_temp": 0.08,
         "loss.warmup_teacher_temp": 0.05,
