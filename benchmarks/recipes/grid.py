@@ -11,6 +11,7 @@ from dino_tf.config import FIELDS
 from dino_tf.errors import UserError
 
 KEYS = ("about", "photos_seen", "seeds", "against", "base", "sources", "settings")
+SOURCE_KEYS = ("data", "values", "photos_seen")
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 
 
@@ -25,7 +26,6 @@ class Trial:
         data: SPEC of the source.
         photos_seen: Photos of the whole training, epochs times photos.
         values: Dotted keys of the configuration and their values.
-        network: Whether the source has boxes to be found, `discover`.
         final: Trained on all training photos and judged by the test photos.
     """
 
@@ -35,7 +35,6 @@ class Trial:
     data: str
     photos_seen: int
     values: dict
-    discover: bool
     final: bool
 
     @property
@@ -55,7 +54,7 @@ class Grid:
         seeds: Of every setting.
         against: Setting that the others are compared with.
         base: Values of all trainings.
-        sources: {name: {"data", "values", "photos_seen", "discover"}}.
+        sources: {name: {"data", "values", "photos_seen"}}.
         settings: {name: values that differ from the base}.
     """
 
@@ -96,7 +95,6 @@ class Grid:
                         source["data"],
                         source["photos_seen"] or self.photos_seen,
                         {**self.base, **source["values"], **self.settings[name]},
-                        source["discover"],
                         bool(final),
                     )
 
@@ -152,13 +150,13 @@ def _check_keys(path, text):
 def _source(path, name, entry, given):
     where = f"{path}: sources: {name}"
     for key in entry:
-        if key not in ("data", "values", "photos_seen", "discover"):
-            raise UserError(f"{where}: got {key!r}")
+        if key not in SOURCE_KEYS:
+            allowed = ", ".join(SOURCE_KEYS)
+            raise UserError(f"{where}: got {key!r}, allowed: {allowed}")
     return {
         "data": given or entry.get("data"),
         "values": _values(where, entry.get("values")),
         "photos_seen": entry.get("photos_seen"),
-        "discover": bool(entry.get("discover", False)),
     }
 
 

@@ -1,6 +1,6 @@
 """Runs a grid of short trainings and compares them: what settings learn most?
 
-    python benchmarks/recipes/study.py benchmarks/recipes/grids/few_photos.yaml \
+    python benchmarks/recipes/study.py benchmarks/recipes/grids/small_network.yaml \
         --data voc=voc2007:VOCdevkit --out recipes
 
 Each training is a run of `main.py` in a folder of its own, and one that was stopped

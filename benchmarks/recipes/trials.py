@@ -22,6 +22,7 @@ QUIET = {
     "run.tensorboard": False,
     "run.keep_checkpoints": 1,
 }
+LOOKED_AT = 50  # photos, for boxes
 K = 20  # neighbours of the k-NN that is reported
 
 
@@ -66,7 +67,7 @@ def run(trial, out):
     if not (path / "summary.json").is_file():
         settings = _settings(trial, data, photos, folder)
         _main(["train", "--config", settings], folder / "train.txt")
-    if trial.discover and not (folder / "discover.json").is_file():
+    if not (folder / "discover.json").is_file() and _has_boxes(data):
         _main(_discover(path, data, folder), folder / "discover.txt")
     result = _result(trial, folder)
     text = json.dumps(result, indent=1) + "\n"
@@ -96,6 +97,12 @@ def _settings(trial, data, photos, folder):
     file = folder / "settings.yaml"
     file.write_text(yaml.safe_dump(values, sort_keys=False), "utf-8")
     return str(file)
+
+
+def _has_boxes(data):
+    source = open_source(data, "test")
+    looked_at = range(min(len(source), LOOKED_AT)) if source else ()
+    return any(source.boxes(i) for i in looked_at)
 
 
 def _discover(path, data, folder):
@@ -132,7 +139,7 @@ def _result(trial, folder):
         "untrained_knn": summary.get(f"untrained/knn/top1_k{K}"),
         "loss": summary["loss"],
     }
-    if trial.discover:
+    if (folder / "discover.json").is_file():
         judged = json.loads((folder / "discover.json").read_text("utf-8"))
         found["corloc"] = judged["metrics"]["discover/lost_corloc"]
     return {

@@ -25,7 +25,6 @@ base: {pipeline.batch_size: 8}
 sources:
   drawn:
     data: "scenes:32"
-    discover: true
     values:
       views.global_size: 32
       views.local_size: 16
@@ -72,7 +71,7 @@ def test_sources_take_their_photos_from_the_command_line(grid_file):
         ("against: slow", "against: still", "got 'still', allowed: slow, fast"),
         ("seeds: [0, 1]", "seeds: [0", "grid.yaml: while parsing"),
         ("  fast: {", "  Fast one: {", "name 'Fast one'"),
-        ("discover: true", "discovr: true", "sources: drawn: got 'discovr'"),
+        ('data: "scenes:32"', "dta: x", "sources: drawn: got 'dta', allowed: data"),
     ],
 )
 def test_what_is_wrong_in_a_grid_is_named(grid_file, old, new, words):
@@ -135,13 +134,12 @@ def test_gains_are_taken_seed_by_seed():
 def test_a_study_ends_and_is_not_done_twice(grid_file, tmp_path):
     out = tmp_path / "out"
     command = [sys.executable, FOLDER / "study.py", grid_file, "--out", out]
-    command += ["--seeds", "0"]
+    command += ["--seeds", "0", "--only", "slow"]
     first = subprocess.run(command, capture_output=True, text=True)
     assert first.returncode == 0, first.stderr
     again = subprocess.run(command, capture_output=True, text=True)
-    assert again.stdout.count(": done") == 2
-    rows = json.loads((out / "study.json").read_text())["trials"]
-    assert [row["setting"] for row in rows] == ["slow", "fast"]
-    assert all(0 <= row["corloc"]["mean"] <= 100 for row in rows)
-    assert rows[0]["knn_gain"]["mean"] == 0
-    assert "fast" in (out / "study.html").read_text()
+    assert again.stdout.strip() == "[1/1] drawn/slow/0: done"
+    (row,) = json.loads((out / "study.json").read_text())["trials"]
+    assert row["setting"] == "slow" and row["seeds"] == [0]
+    assert 0 <= row["corloc"]["mean"] <= 100 and row["knn_gain"]["mean"] == 0
+    assert "slow" in (out / "study.html").read_text()
