@@ -198,25 +198,20 @@ def test_the_loss_of_the_cls_features_is_told_alone():
     assert loss < math.log(32) + 0.5 and ibot > 0
 
 
-@pytest.mark.parametrize("separate", [True, False])
-def test_two_replicas_equal_one(strategy, separate):
-    check_same(alone(separate), fitted(strategy, separate=separate))
+def test_two_replicas_equal_one(strategy):
+    check_same(alone(), fitted(strategy))
 
 
 def test_parts_xla_and_recompute_equal_the_whole():
-    check_same(alone(), fitted(accumulate_steps=2))
-    check_same(alone(), fitted(jit_compile=True))
-    check_same(alone(), fitted(recompute=True))
+    together = {"accumulate_steps": 2, "jit_compile": True, "recompute": True}
+    check_same(alone(), fitted(**together))
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-def test_lower_precision(policy):
+def test_lower_precision():
     previous = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
+    keras.config.set_dtype_policy("mixed_float16")
     try:
-        optimizer = SGD(1e-1)
-        if policy == "mixed_float16":
-            optimizer = keras.optimizers.LossScaleOptimizer(optimizer, 1.0)
+        optimizer = keras.optimizers.LossScaleOptimizer(SGD(1e-1), 1.0)
         model, losses = fitted(optimizer=optimizer)
     finally:
         keras.config.set_dtype_policy(previous)
@@ -245,9 +240,8 @@ def test_evaluate_changes_nothing():
         np.testing.assert_array_equal(a, b.numpy())
 
 
-@pytest.mark.parametrize("separate", [True, False])
-def test_saved_model_goes_on_alike(tmp_path, separate):
-    model, _ = alone(separate)
+def test_saved_model_goes_on_alike(tmp_path):
+    model, _ = alone()
     model.save(tmp_path / "dino.keras")
     loaded = keras.saving.load_model(tmp_path / "dino.keras")
     assert loaded.patches.mask_ratio == RATIO
