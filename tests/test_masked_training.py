@@ -1,4 +1,4 @@
-"""Runs with masked patches and larger crops at the end: resuming, what is written."""
+"""Runs with all options of others: resuming, what is written."""
 
 import json
 import os
@@ -19,10 +19,24 @@ SETTINGS = {
     "preset": "quickstart",
     "pipeline": {"batch_size": 8, "workers": 1},
     "views": {"global_size": 32, "local_size": 16, "num_local": 1},
-    "model": {"patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2},
+    "model": {
+        "patch_size": 8,
+        "embed_dim": 16,
+        "depth": 1,
+        "num_heads": 2,
+        "layer_scale": 1e-2,
+        "num_registers": 2,
+        "init": "mimetic",
+    },
     "head": {"out_dim": 16, "hidden_dim": 16, "bottleneck_dim": 8, "ibot_out_dim": 12},
-    "loss": {"ibot_weight": 1.0},
-    "optimizer": {"accumulate_steps": 2},
+    "loss": {"ibot_weight": 1.0, "centering": "sinkhorn", "koleo_weight": 0.1},
+    "optimizer": {
+        "accumulate_steps": 2,
+        "lr_scaling": "sqrt",
+        "layer_decay": 0.9,
+        "patch_embed_lr": 0.2,
+        "freeze_backbone_epochs": 1,
+    },
     "run": {
         "epochs": 2,
         "high_res_epochs": 1,

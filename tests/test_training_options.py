@@ -1,9 +1,7 @@
 """Options from other programs, end to end: runs that stop, go on, start from one."""
 
-import json
 import signal
 
-import keras
 import numpy as np
 import pytest
 
@@ -32,18 +30,6 @@ SETTINGS = {
         "tensorboard": False,
     },
 }
-OPTIONS = {
-    "loss.centering": "sinkhorn",
-    "loss.koleo_weight": 0.1,
-    "optimizer.lr_scaling": "sqrt",
-    "optimizer.layer_decay": 0.9,
-    "optimizer.patch_embed_lr": 0.2,
-    "optimizer.freeze_backbone_epochs": 1,
-    "model.layer_scale": 1e-2,
-    "model.num_registers": 2,
-    "model.init": "mimetic",
-    "run.epochs": 2,
-}
 NEW = ("centering", "koleo_weight", "lr_scaling", "layer_decay", "patch_embed_lr")
 NEW += ("freeze_patch_embed", "freeze_blocks", "freeze_backbone_epochs")
 NEW += ("layer_scale", "init")
@@ -70,28 +56,6 @@ def stop_after(monkeypatch, steps):
         end(self, index, logs)
 
     monkeypatch.setattr(Saving, "on_train_batch_end", ask)
-
-
-@pytest.mark.slow
-def test_a_stopped_run_with_all_options_goes_on_alike(tmp_path, monkeypatch):
-    options = {**OPTIONS, "run.strategy": "mirrored"}
-    keras.utils.clear_session()
-    whole = train(config_of(tmp_path / "whole", **options), quiet)
-    keras.utils.clear_session()
-    stop_after(monkeypatch, 7)
-    with pytest.raises(Interrupted):
-        train(config_of(tmp_path / "parts", **options), quiet)
-    monkeypatch.undo()
-    keras.utils.clear_session()
-    parts = train(config_of(tmp_path / "parts", **options), quiet)
-    told = [
-        [json.loads(line) for line in run.path.joinpath("metrics.jsonl").open()]
-        for run in (whole, parts)
-    ]
-    for one, other in zip(*told, strict=True):
-        assert one["koleo"] == other["koleo"] and one["loss"] == other["loss"]
-    for a, b in zip(whole.model.weights, parts.model.weights, strict=True):
-        np.testing.assert_array_equal(a, b, err_msg=a.path)
 
 
 @pytest.mark.slow
