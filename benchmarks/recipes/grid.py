@@ -1,7 +1,6 @@
 """The YAML file of a study: sources, settings, seeds."""
 
 import dataclasses
-import json
 import re
 
 import yaml
@@ -166,7 +165,7 @@ def _values(where, entry):
     for key in entry:
         if key not in FIELDS:
             raise UserError(f"{where}: got {key!r}; {fields.nearest(key, FIELDS)}")
-    return {key: json.loads(json.dumps(value)) for key, value in entry.items()}
+    return dict(entry)
 
 
 def _named(entry):

@@ -3,7 +3,6 @@
 import base64
 import html
 import io
-import os
 
 import matplotlib
 
@@ -11,6 +10,8 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt  # noqa: E402
 from findings import MEASURES, spread  # noqa: E402
+
+from dino_tf.run_folder import write_text  # noqa: E402
 
 CURVES = {
     "knn/watched_top1": "k-NN of some photos as training goes on, %",
@@ -55,9 +56,7 @@ def write(file, about, summary, results):
         "content='width=device-width'><title>Study of recipes</title>"
         f"<style>{STYLE}</style>{''.join(parts)}</html>\n"
     )
-    unfinished = file.with_name(file.name + ".unfinished")
-    unfinished.write_text(text, "utf-8")
-    os.replace(unfinished, file)
+    write_text(file, text)
 
 
 def words_of(found, sign=""):

@@ -23,6 +23,7 @@ import page  # noqa: E402
 import trials  # noqa: E402
 
 from dino_tf.errors import UserError  # noqa: E402
+from dino_tf.run_folder import write_text  # noqa: E402
 
 
 def main(argv=None):
@@ -94,7 +95,7 @@ def _tell(grid, out):
         return
     summary = findings.summarise(results, grid.against, grid.settings)
     text = json.dumps({"grid": grid.about, **summary}, indent=1)
-    (out / "study.json").write_text(text + "\n", "utf-8")
+    write_text(out / "study.json", text + "\n")
     page.write(out / "study.html", grid.about, summary, results)
 
 

@@ -11,6 +11,8 @@ from cuts import cut
 
 from dino_tf.datasets import open_source
 from dino_tf.datasets.source import digest
+from dino_tf.evaluate.detect_photos import has_boxes
+from dino_tf.run_folder import write_text
 
 MAIN = pathlib.Path(__file__).resolve().parents[2] / "main.py"
 DONE, BEGUN, NEW = "done", "goes on", "new"
@@ -22,7 +24,6 @@ QUIET = {
     "run.tensorboard": False,
     "run.keep_checkpoints": 1,
 }
-LOOKED_AT = 50  # photos, for boxes
 K = 20  # neighbours of the k-NN that is reported
 
 
@@ -70,10 +71,7 @@ def run(trial, out):
     if not (folder / "discover.json").is_file() and _has_boxes(data):
         _main(_discover(path, data, folder), folder / "discover.txt")
     result = _result(trial, folder)
-    text = json.dumps(result, indent=1) + "\n"
-    unfinished = folder / "result.json.unfinished"
-    unfinished.write_text(text, "utf-8")
-    os.replace(unfinished, folder / "result.json")
+    write_text(folder / "result.json", json.dumps(result, indent=1) + "\n")
     return result
 
 
@@ -101,8 +99,7 @@ def _settings(trial, data, photos, folder):
 
 def _has_boxes(data):
     source = open_source(data, "test")
-    looked_at = range(min(len(source), LOOKED_AT)) if source else ()
-    return any(source.boxes(i) for i in looked_at)
+    return source is not None and has_boxes(source)
 
 
 def _discover(path, data, folder):
