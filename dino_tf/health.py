@@ -33,6 +33,7 @@ GROWTH = 1.5  # of the weights' L2 norm in one epoch; healthy ones grow by some 
 INFORMATION = 0.01  # nats; see `tests/test_health.py` for what runs have shown
 RISING = 1.1, 1e-3  # times, plus nats: above the least before is on its way up
 FEW = 2.0  # prototypes, by the exponential of the entropy of a batch's mean answer
+GAIN = 5e-3  # nats; two runs that failed had 0.002 and -0.0003, healthy ones 0.09
 YOUNG = 500  # steps before which a state that looks like a collapse may still pass
 SURE = INFORMATION / 5  # nats; what runs made to fail are below before 50 steps
 STILL_WEIGHTS = 1e-6  # relative change of the weights' norm
@@ -76,6 +77,8 @@ def judge(records, out_dim):
     collapse = _collapse(records, out_dim, INFORMATION)
     if records[-1].get("step", YOUNG) < YOUNG:
         collapse = collapse and (_collapse(records, out_dim, SURE) or "starting")
+    elif not collapse and _knows_nothing(records):
+        collapse = UNIFORM
     return collapse or ("flat" if _is_still(records) else "learning")
 
 
@@ -124,6 +127,15 @@ def _collapse(records, out_dim, least):
     if max(recent) > least or recent[-1] > factor * min(before) + margin:
         return None
     return UNIFORM if shared[-1] > math.log(out_dim) / 2 else ONE
+
+
+def _knows_nothing(records):
+    """Whether the student does no better than one answer to all photos, nor gets to."""
+    told = [r for r in records if {"batch_entropy", "loss"} <= r.keys()]
+    gains = [r["batch_entropy"] - r["loss"] for r in told]
+    if len(gains) <= EPOCHS or max(gains[-EPOCHS:]) > GAIN:
+        return False
+    return gains[-1] < min(gains[-EPOCHS - 1 : -1]) + RISING[1]
 
 
 def _values(records, name):
