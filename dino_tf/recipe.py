@@ -10,12 +10,19 @@ from dataclasses import dataclass
 
 import yaml
 
-from dino_tf import checks, phases, recipe_reading, recipe_watching, settings
+from dino_tf import (
+    checks,
+    phases,
+    recipe_learning,
+    recipe_reading,
+    recipe_watching,
+    settings,
+)
 from dino_tf.config import FIELDS, Config
 from dino_tf.placement import accelerators, choose_strategy, num_replicas
-from dino_tf.recipe_memory import gigabytes_of_state, gigabytes_per_photo
+from dino_tf.recipe_learning import LARGE_DATA
+from dino_tf.recipe_memory import photos_that_fit
 
-LARGE_DATA = 100_000
 SMALL_CROP = 128  # pixels a side
 
 
@@ -106,11 +113,9 @@ def resolve(config, facts):
     for key, value in settings.check(Config, config.flatten()).items():
         settings.assign(resolved, key, value)
     checks.check_values(resolved)
-    reasons = {}
-    for key, rule in RULES.items():
-        if settings.value_of(resolved, key) in (None, "auto"):
-            value, reasons[key] = rule(resolved, facts)
-            settings.assign(resolved, key, value)
+    reasons = _fill_in(FIRST_RULES, resolved, facts)
+    reasons |= recipe_learning.apply_recipe(resolved, facts)
+    reasons |= _fill_in(RULES, resolved, facts)
     if not checks.is_vit(resolved):
         taken = [
             f"model.{k}" for k in ("arch", *checks.settings_of(resolved.model.arch))
@@ -119,6 +124,16 @@ def resolve(config, facts):
         reasons |= dict.fromkeys(others, "of vit_* only")
     checks.check_together(resolved, facts, num_replicas(resolved, facts))
     return resolved, reasons
+
+
+def _fill_in(rules, config, facts):
+    """Chooses what is open, in the order of `rules`; {key: sentence}."""
+    reasons = {}
+    for key, rule in rules.items():
+        if settings.value_of(config, key) in (None, "auto"):
+            value, reasons[key] = rule(config, facts)
+            settings.assign(config, key, value)
+    return reasons
 
 
 def describe(config, reasons):
@@ -194,16 +209,6 @@ def _xla(config, facts):
     return False, "on a CPU it gains little, and the first step would wait for it"
 
 
-def _fits(config, facts):
-    memory = facts.gpu_memory_gb if facts.num_gpus else facts.memory_gb
-    if memory is None:
-        return math.inf
-    # The rest is for photos that wait, and for the error of the estimate.
-    share = 0.8 if facts.num_gpus else 0.5
-    left = share * memory - gigabytes_of_state(config, facts.network)
-    return max(left / gigabytes_per_photo(config, facts.network), 1)
-
-
 def _batch_size(config, facts):
     replicas = num_replicas(config, facts)
     unit = replicas * (config.optimizer.accumulate_steps or 1)
@@ -212,8 +217,13 @@ def _batch_size(config, facts):
         usual, limit = 64, "usual on a GPU"
     elif config.views.global_size <= SMALL_CROP:
         usual, limit = 64, "usual for small crops"
+    if config.run.recipe == "few_photos":
+        usual = min(usual, recipe_learning.FEW_BATCH)
+        limit = "few photos: smaller batches are more updates"
     # Eight updates an epoch at least, so that a small set trains at all.
-    most = min(usual, _fits(config, facts), max(facts.num_photos / 8 / unit, 1))
+    most = min(
+        usual, photos_that_fit(config, facts), max(facts.num_photos / 8 / unit, 1)
+    )
     part = 2 ** int(math.log2(most))
     if part < usual:
         limit = f"the most for this memory and {facts.num_photos:,} photos"
@@ -223,7 +233,7 @@ def _batch_size(config, facts):
 
 def _accumulate_steps(config, facts):
     share = max(config.pipeline.batch_size // num_replicas(config, facts), 1)
-    fits = _fits(config, facts)
+    fits = photos_that_fit(config, facts)
     what = checks.sums_over_devices(config, facts)
     if num_replicas(config, facts) > 1 and what:
         return 1, f"{what} over several devices needs the batch at once"
@@ -231,46 +241,6 @@ def _accumulate_steps(config, facts):
         return 1, f"a batch part of {share} photos fits the memory"
     steps = next(n for n in range(1, share + 1) if share % n == 0 and share / n <= fits)
     return steps, f"by estimate the memory takes {int(fits)} photos, not {share}"
-
-
-def _out_dim(config, facts):
-    power = round(math.log2(facts.num_photos))
-    out_dim = 2 ** min(max(power, 8), 16)
-    words = "near one prototype a photo, within 256 to 65536"
-    return out_dim, f"{facts.num_photos:,} photos: {words}"
-
-
-def _teacher_temp(config, facts):
-    start = config.loss.warmup_teacher_temp
-    if facts.num_photos < LARGE_DATA:
-        return start, f"{facts.num_photos:,} photos are few: it stays where it starts"
-    return max(start, 0.07), "the published end for large sets"
-
-
-def _warmup_teacher_temp_epochs(config, facts):
-    if config.loss.teacher_temp == config.loss.warmup_teacher_temp:
-        return 0, "the teacher temperature does not change"
-    epochs = min(30, config.run.schedule_epochs * 3 // 10)
-    return epochs, f"30, but at most 3 of 10 in {config.run.schedule_epochs} epochs"
-
-
-def _warmup_epochs(config, facts):
-    epochs = min(10.0, config.run.schedule_epochs / 10)
-    return epochs, f"10, but at most a tenth of {config.run.schedule_epochs} epochs"
-
-
-def _teacher_momentum(config, facts):
-    """Momentum of a running mean over `span` updates: 1 - 1 / span.
-
-    Spans of 250 updates at batch 1024 and 2000 at batch 256 are the published advice;
-    a power law joins them. In a short run the teacher must still forget its start.
-    """
-    batch = config.pipeline.batch_size
-    updates = config.run.schedule_epochs * (facts.num_photos // batch)
-    advised, short = 250 * (1024 / batch) ** 1.5, updates / 50
-    span = min(max(min(advised, short), 50), 2000)
-    cause = f"{updates:,} updates in all" if short < advised else f"batch {batch}"
-    return round(1 - 1 / span, 4), f"the teacher averages {span:.0f} updates: {cause}"
 
 
 def _schedule_epochs(config, facts):
@@ -289,10 +259,14 @@ def _eval_size(config, facts):
     return size, f"the size of the global crops{large}"
 
 
-# In this order: later rules read what earlier ones chose.
-RULES = {
+# In this order: later rules read what earlier ones chose. After the first ones what the
+# recipe says takes the place of defaults.
+FIRST_RULES = {
     "run.schedule_epochs": _schedule_epochs,
     "run.strategy": choose_strategy,
+    **recipe_learning.FIRST,
+}
+RULES = {
     "run.precision": _precision,
     "run.xla": _xla,
     "run.eval_size": _eval_size,
@@ -301,9 +275,5 @@ RULES = {
     **recipe_reading.RULES,
     "pipeline.batch_size": _batch_size,
     "optimizer.accumulate_steps": _accumulate_steps,
-    "optimizer.warmup_epochs": _warmup_epochs,
-    "optimizer.teacher_momentum": _teacher_momentum,
-    "head.out_dim": _out_dim,
-    "loss.teacher_temp": _teacher_temp,
-    "loss.warmup_teacher_temp_epochs": _warmup_teacher_temp_epochs,
+    **recipe_learning.RULES,
 }

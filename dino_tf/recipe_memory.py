@@ -1,5 +1,7 @@
 """What memory a training takes, by estimate; a part of `dino_tf.recipe`."""
 
+import math
+
 from dino_tf import checks, phases
 
 
@@ -16,7 +18,7 @@ def gigabytes_per_photo(config, network=None):
         config: `Config` with a precision.
         network: `Network`; None for a Vision Transformer of ours.
     """
-    size = 4 if config.run.precision == "float32" else 2
+    size = 4 if config.run.precision in ("auto", "float32") else 2
     if network is not None:
         return size * network.numbers / 1e9
     width, depth, _ = checks.network(config)
@@ -63,3 +65,19 @@ def gigabytes_of_state(config, network):
     if config.loss.ibot_weight and head.ibot_separate:
         layers *= 2
     return 20 * (12 * depth * width**2 + layers) / 1e9
+
+
+def photos_that_fit(config, facts):
+    """Photos of a batch that one device has memory for by estimate, 1 or more.
+
+    Args:
+        config: `Config` with a precision; without one, that of float32.
+        facts: `recipe.Facts`; where the memory is unknown everything fits.
+    """
+    memory = facts.gpu_memory_gb if facts.num_gpus else facts.memory_gb
+    if memory is None:
+        return math.inf
+    # The rest is for photos that wait, and for the error of the estimate.
+    share = 0.8 if facts.num_gpus else 0.5
+    left = share * memory - gigabytes_of_state(config, facts.network)
+    return max(left / gigabytes_per_photo(config, facts.network), 1)

@@ -24,6 +24,11 @@ class Run:
         "of the epochs the last ones, with crops larger by views.high_res_scale: finer "
         "features for less time than large crops all along (DINOv2); 0: none",
     )
+    recipe: Literal["auto", "published", "few_photos"] = setting(
+        "auto",
+        "settings of the loss where nothing else is asked for: as published for a "
+        "million photos, or as measured on few of them in few updates",
+    )
     seed: int = setting(0, "seed of weights, order of photos, and augmentation")
     strategy: Literal["auto", "none", "mirrored", "multi_worker", "tpu"] = setting(
         "auto",

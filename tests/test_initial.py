@@ -109,7 +109,7 @@ def test_a_published_checkpoint_goes_on(request):
     file = request.path.parent / FULL
     initial = read_initial(file, num_heads=3)
     assert "with their heads, and the center" in initial.describe()
-    config, reasons = fit_config(config_of(), initial)
+    config, reasons = fit_config(config_of(init=str(file)), initial)
     assert config.head.out_dim == initial.student_head.out_dim
     assert "head.out_dim" in reasons
     config, _ = resolve(config, Facts(num_photos=40))

@@ -7,7 +7,8 @@ import pytest
 from dino_tf import phases
 from dino_tf.config import Config
 from dino_tf.errors import UserError
-from dino_tf.recipe import Facts, Network, gigabytes_per_photo, resolve
+from dino_tf.recipe import Facts, Network, resolve
+from dino_tf.recipe_memory import gigabytes_per_photo
 
 FACTS = Facts(num_photos=500, num_cores=2, memory_gb=16.0)
 

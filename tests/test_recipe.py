@@ -7,16 +7,18 @@ from dino_tf.config import Config
 from dino_tf.errors import UserError
 from dino_tf.presets import apply_preset
 from dino_tf.recipe import (
+    FIRST_RULES,
     RULES,
     Facts,
     Network,
     choose_preset,
     describe,
-    gigabytes_per_photo,
     num_replicas,
     resolve,
     to_yaml,
 )
+from dino_tf.recipe_learning import FEW_PHOTOS, FEW_UPDATES
+from dino_tf.recipe_memory import gigabytes_per_photo
 
 VOC = Facts(num_photos=5011, num_cores=2)
 GPU = Facts(5011, num_gpus=1, gpu_name="A100", compute_capability=(8, 0))
@@ -58,8 +60,88 @@ def test_teacher_momentum(photos, batch, epochs, momentum):
 
 
 def test_few_photos_keep_the_teacher_sharp():
-    loss = resolved().loss
+    loss = resolved(run__recipe="published").loss
     assert (loss.teacher_temp, loss.warmup_teacher_temp_epochs) == (0.04, 0)
+    loss = resolved(run__recipe="few_photos").loss
+    assert (loss.warmup_teacher_temp, loss.teacher_temp) == (0.02, 0.02)
+
+
+def few_of(config):
+    """The keys of the recipe for few photos that have its value."""
+    return {
+        key
+        for key, (value, _) in FEW_PHOTOS.items()
+        if settings.value_of(config, key) == value
+    }
+
+
+def test_teacher_of_few_photos_follows_soon():
+    # 20,000 updates of 16 photos, of which a fiftieth would be 400.
+    config = resolved(Facts(20_000), run__epochs=16, pipeline__batch_size=16)
+    assert config.run.recipe == "few_photos"
+    assert config.optimizer.teacher_momentum == 0.995
+
+
+def test_recipe_follows_the_photos_seen():
+    last = FEW_UPDATES * 64 // 2000
+    config, reasons = resolve(Config.from_dict({"run.epochs": last}), Facts(2000))
+    assert config.run.recipe == "few_photos" and few_of(config) == set(FEW_PHOTOS)
+    assert "photos seen" in reasons["run.recipe"]
+    assert all(reasons[key].startswith("few photos: ") for key in FEW_PHOTOS)
+    # The published blur is for 224 pixels.
+    assert config.views.blur_sigma == (0.1, 2.0)
+    small = resolved(Facts(2000), views__global_size=112, run__epochs=last)
+    assert small.views.blur_sigma == (0.05, 1.0)
+    config, reasons = resolve(Config.from_dict({"run.epochs": last + 1}), Facts(2000))
+    assert config.run.recipe == "published" and not few_of(config)
+    assert not set(FEW_PHOTOS) & set(reasons)
+    assert not few_of(resolved(IMAGENET))
+    assert few_of(resolved(IMAGENET, run__recipe="few_photos")) == set(FEW_PHOTOS)
+    assert not few_of(resolved(run__epochs=1, run__recipe="published"))
+
+
+@pytest.mark.parametrize(
+    ("facts", "values"),
+    [
+        (Facts(2000), {"init": "dino_vits16"}),
+        (Facts(2000, network=Network(1e6, True)), {"model.arch": "resnet50"}),
+        (Facts(2000, num_tpu_cores=8), {"run.strategy": "tpu"}),
+    ],
+)
+def test_recipe_for_few_photos_is_for_what_it_was_measured_on(facts, values):
+    config, reasons = resolve(Config.from_dict({**values, "run.epochs": 1}), facts)
+    assert config.run.recipe == "published" and not few_of(config)
+    assert reasons["run.recipe"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "values", "left"),
+    [
+        (VOC, {"loss.koleo_weight": 0.0}, {"loss.koleo_weight"}),
+        (VOC, {"optimizer.lr": 5e-4}, {"optimizer.lr"}),
+        (VOC, {"optimizer.lr": 3e-4}, {"optimizer.lr"}),
+        (VOC, {"loss.center_momentum": 0.5}, {"loss.centering"}),
+        (VOC, {"loss.teacher_temp": 0.07}, {"loss.warmup_teacher_temp"}),
+        (
+            VOC,
+            {"optimizer.teacher_momentum": 0.999},
+            {"optimizer.teacher_momentum_end"},
+        ),
+        (VOC, {"loss.ibot_weight": 1.0}, {"head.use_bn"}),
+        (VOC, {"init": "run", "run.recipe": "few_photos"}, {"head.use_bn"}),
+        (Facts(1), {}, {"loss.koleo_weight"}),
+        (VOC, {"pipeline.batch_size": 1}, {"loss.koleo_weight"}),
+        (
+            Facts(5011, num_gpus=2, gpu_memory_gb=4.0),
+            {"pipeline.batch_size": 256},
+            {"loss.centering", "head.use_bn"},
+        ),
+    ],
+)
+def test_recipe_gives_way(facts, values, left):
+    config = resolved(facts, **{"run.epochs": 1, **values})
+    assert config.run.recipe == "few_photos"
+    assert set(FEW_PHOTOS) - few_of(config) == left
 
 
 def test_many_photos_warm_the_teacher_up():
@@ -160,9 +242,11 @@ def test_weights_leave_less_memory_to_the_photos():
 
 
 def test_every_automatic_value_is_filled_in_and_has_a_reason():
-    config, reasons = resolve(Config(), VOC)
-    assert set(reasons) == set(RULES)
-    for key in RULES:
+    asked = Config.from_dict({"run.recipe": "published"})
+    rules = {**FIRST_RULES, **RULES}
+    config, reasons = resolve(asked, VOC)
+    assert {*reasons, "run.recipe"} == set(rules)
+    for key in rules:
         assert settings.value_of(config, key) not in (None, "auto")
     assert reasons["head.out_dim"].startswith("5,011 photos")
 
@@ -199,7 +283,7 @@ def test_preset_follows_machine_and_data(facts, data, name):
 
 
 def test_a_handful_of_photos_gets_settings_of_its_own():
-    for num_photos, batch, out_dim in ((40, 4, 256), (1000, 64, 1024)):
+    for num_photos, batch, out_dim in ((40, 4, 256), (1000, 32, 1024)):
         facts = Facts(num_photos)
         name, _ = choose_preset(facts, "folder:photos")
         config, reasons = resolve(apply_preset(Config(data="photos"), name), facts)

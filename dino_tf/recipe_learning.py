@@ -1,0 +1,157 @@
+"""How a network learns from the photos that there are; a part of `dino_tf.recipe`.
+
+There are two recipes. The published settings were found on a million photos and a
+hundred thousand updates: by them a short training ends before it has begun, as the
+teacher's answers are nearly uniform for so long. The others are `FEW_PHOTOS`; README.md
+has the measurements behind them, and `benchmarks/recipes` makes them again.
+"""
+
+import math
+
+from dino_tf import checks, settings
+from dino_tf.config import FIELDS
+from dino_tf.placement import num_replicas
+from dino_tf.recipe_memory import photos_that_fit
+
+LARGE_DATA = 100_000
+# Updates of 64 photos each, up to which the recipe for few photos is taken.
+FEW_UPDATES, UPDATE = 5_000, 64
+FEW_BATCH, FEW_SPAN = 32, 200  # photos; updates that the teacher averages, at most
+PUBLISHED_SIZE = 224  # pixels a side of a global crop
+# What takes the place of the published value, and why.
+FEW_PHOTOS = {
+    "loss.centering": ("sinkhorn", "with a center the answers stay uniform for long"),
+    "loss.koleo_weight": (0.1, "or the features crowd together at the start"),
+    "loss.warmup_teacher_temp": (0.02, "at the start answers differ little"),
+    "head.use_bn": (True, "features that are alike are told apart sooner"),
+    "optimizer.lr": (1.6e-3, "a batch is small, and its rate goes by its size"),
+    "optimizer.freeze_last_layer_epochs": (0, "an epoch is too much of a short run"),
+    "optimizer.teacher_momentum_end": (0.995, "at 1 it would stand still too soon"),
+    "model.drop_path_rate": (0.0, "every update is needed by every block"),
+    "views.global_scale": ((0.5, 1.0), "crops that show the same thing are learnt"),
+    "views.local_scale": ((0.2, 0.6), "crops that show the same thing are learnt"),
+    "views.brightness": (0.7, "or views are matched by their light alone"),
+    "views.contrast": (0.7, "or views are matched by their light alone"),
+    "views.saturation": (0.5, "or views are matched by their colours alone"),
+}
+
+
+def apply_recipe(config, facts):
+    """Puts `FEW_PHOTOS` in the place of defaults that nobody asked to be otherwise.
+
+    Args:
+        config: `Config` with a `run.recipe`, a `run.strategy` and no batch size yet
+            unless it is asked for; changed here.
+        facts: `recipe.Facts`.
+
+    Returns:
+        Dictionary of dotted keys of what is changed and one sentence on each.
+    """
+    if config.run.recipe != "few_photos":
+        return {}
+    left, reasons = _does_not_go(config, facts), {}
+    for key, (value, reason) in {**FEW_PHOTOS, **_blur(config)}.items():
+        plain = settings.value_of(config, key) == FIELDS[key].default
+        if plain and key not in config.given and key not in left:
+            settings.assign(config, key, value)
+            reasons[key] = f"few photos: {reason}"
+    return reasons
+
+
+def _blur(config):
+    """The published blur, in pixels of global crops of 224 pixels, for other crops."""
+    share = config.views.global_size / PUBLISHED_SIZE
+    if share == 1:
+        return {}
+    sigma = tuple(round(share * s, 3) for s in FIELDS["views.blur_sigma"].default)
+    reason = f"as strong as {PUBLISHED_SIZE} pixels have it, for their size"
+    return {"views.blur_sigma": (sigma, reason)}
+
+
+def _does_not_go(config, facts):
+    """Keys that go with something else in a configuration no longer."""
+    loss, left = config.loss, set()
+    replicas = num_replicas(config, facts)
+    parts = replicas * (config.optimizer.accumulate_steps or 1)
+    batch = config.pipeline.batch_size or max(min(FEW_BATCH, facts.num_photos // 8), 1)
+    whole = batch <= replicas * photos_that_fit(config, facts) and parts == replicas
+    if replicas > 1 and not whole:
+        left |= {"loss.centering", "head.use_bn"}
+    if loss.center_momentum != FIELDS["loss.center_momentum"].default:
+        left.add("loss.centering")
+    if loss.teacher_temp is not None:
+        left.add("loss.warmup_teacher_temp")
+    if loss.ibot_weight or config.init is not None:
+        # Patches have a head without it, and so may what the weights bring.
+        left.add("head.use_bn")
+    if batch < 2 * parts:
+        left.add("loss.koleo_weight")
+    end = FEW_PHOTOS["optimizer.teacher_momentum_end"][0]
+    if (config.optimizer.teacher_momentum or 0) > end:
+        left.add("optimizer.teacher_momentum_end")
+    return left
+
+
+def _recipe(config, facts):
+    seen = config.run.schedule_epochs * facts.num_photos
+    words = f"{seen:,} photos seen are {seen // UPDATE:,} updates of {UPDATE}"
+    if config.init is not None:
+        return "published", "--init brings weights that have begun to learn"
+    if not checks.is_vit(config):
+        return "published", "few_photos is measured for vit_* only"
+    if config.run.strategy == "tpu":
+        return "published", "few_photos is untried on a TPU"
+    if seen <= FEW_UPDATES * UPDATE:
+        return "few_photos", f"{words}, at most {FEW_UPDATES:,}"
+    return "published", f"{words}, more than {FEW_UPDATES:,}"
+
+
+def _out_dim(config, facts):
+    power = round(math.log2(facts.num_photos))
+    out_dim = 2 ** min(max(power, 8), 16)
+    words = "near one prototype a photo, within 256 to 65536"
+    return out_dim, f"{facts.num_photos:,} photos: {words}"
+
+
+def _teacher_temp(config, facts):
+    start = config.loss.warmup_teacher_temp
+    if facts.num_photos < LARGE_DATA:
+        return start, f"{facts.num_photos:,} photos are few: it stays where it starts"
+    return max(start, 0.07), "the published end for large sets"
+
+
+def _warmup_teacher_temp_epochs(config, facts):
+    if config.loss.teacher_temp == config.loss.warmup_teacher_temp:
+        return 0, "the teacher temperature does not change"
+    epochs = min(30, config.run.schedule_epochs * 3 // 10)
+    return epochs, f"30, but at most 3 of 10 in {config.run.schedule_epochs} epochs"
+
+
+def _warmup_epochs(config, facts):
+    epochs = min(10.0, config.run.schedule_epochs / 10)
+    return epochs, f"10, but at most a tenth of {config.run.schedule_epochs} epochs"
+
+
+def _teacher_momentum(config, facts):
+    """Momentum of a running mean over `span` updates: 1 - 1 / span.
+
+    Spans of 250 updates at batch 1024 and 2000 at batch 256 are the published advice;
+    a power law joins them. In a short run the teacher must still forget its start.
+    """
+    batch = config.pipeline.batch_size
+    updates = config.run.schedule_epochs * (facts.num_photos // batch)
+    advised, short = 250 * (1024 / batch) ** 1.5, updates / 50
+    most = FEW_SPAN if config.run.recipe == "few_photos" else 2000
+    span = min(max(min(advised, short), 50), most)
+    cause = f"{updates:,} updates in all" if short < advised else f"batch {batch}"
+    return round(1 - 1 / span, 4), f"the teacher averages {span:.0f} updates: {cause}"
+
+
+FIRST = {"run.recipe": _recipe}
+RULES = {
+    "optimizer.warmup_epochs": _warmup_epochs,
+    "optimizer.teacher_momentum": _teacher_momentum,
+    "head.out_dim": _out_dim,
+    "loss.teacher_temp": _teacher_temp,
+    "loss.warmup_teacher_temp_epochs": _warmup_teacher_temp_epochs,
+}
