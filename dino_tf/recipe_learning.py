@@ -69,12 +69,13 @@ def _blur(config):
 
 
 def _does_not_go(config, facts):
-    """Keys that go with something else in a configuration no longer."""
-    loss, left = config.loss, set()
+    """Keys of `FEW_PHOTOS` that contradict what is asked for, or the machine."""
+    loss, optimizer, left = config.loss, config.optimizer, set()
     replicas = num_replicas(config, facts)
-    parts = replicas * (config.optimizer.accumulate_steps or 1)
+    parts = replicas * (optimizer.accumulate_steps or 1)
     batch = config.pipeline.batch_size or max(min(FEW_BATCH, facts.num_photos // 8), 1)
-    whole = batch <= replicas * photos_that_fit(config, facts) and parts == replicas
+    fits = photos_that_fit(config, facts)
+    whole = batch <= replicas * fits and parts == replicas
     if replicas > 1 and not whole:
         left |= {"loss.centering", "head.use_bn"}
     if loss.center_momentum != FIELDS["loss.center_momentum"].default:
@@ -84,10 +85,15 @@ def _does_not_go(config, facts):
     if loss.ibot_weight or config.init is not None:
         # Patches have a head without it, and so may what the weights bring.
         left.add("head.use_bn")
-    if batch < 2 * parts:
+    if batch < 2 * parts or fits < 2:
         left.add("loss.koleo_weight")
+    if optimizer.name != "adamw" or optimizer.lr_scaling != "linear":
+        left.add("optimizer.lr")
+    if not config.views.num_local:
+        # The large crops then have to show parts as well.
+        left.add("views.global_scale")
     end = FEW_PHOTOS["optimizer.teacher_momentum_end"][0]
-    if (config.optimizer.teacher_momentum or 0) > end:
+    if (optimizer.teacher_momentum or 0) > end:
         left.add("optimizer.teacher_momentum_end")
     return left
 

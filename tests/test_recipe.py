@@ -130,6 +130,10 @@ def test_recipe_for_few_photos_is_for_what_it_was_measured_on(facts, values):
         (VOC, {"loss.ibot_weight": 1.0}, {"head.use_bn"}),
         (VOC, {"init": "run", "run.recipe": "few_photos"}, {"head.use_bn"}),
         (Facts(1), {}, {"loss.koleo_weight"}),
+        (Facts(5011, memory_gb=1.0), {}, {"loss.koleo_weight"}),
+        (VOC, {"optimizer.lr_scaling": "sqrt"}, {"optimizer.lr"}),
+        (VOC, {"optimizer.name": "lars"}, {"optimizer.lr"}),
+        (VOC, {"views.num_local": 0}, {"views.global_scale"}),
         (VOC, {"pipeline.batch_size": 1}, {"loss.koleo_weight"}),
         (
             Facts(5011, num_gpus=2, gpu_memory_gb=4.0),
