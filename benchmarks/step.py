@@ -69,11 +69,11 @@ def automatic_precision():
     from dino_tf.config import Config
     from dino_tf.distribute import find_hardware
     from dino_tf.prepare import shared_facts
-    from dino_tf.recipe import RULES, Facts
+    from dino_tf.recipe import FIRST_RULES, Facts
     from dino_tf.workers import Alone
 
     facts = Facts(num_photos=5011, **shared_facts(Alone(), find_hardware()))
-    return RULES["run.precision"](Config(), facts)[0]
+    return FIRST_RULES["run.precision"](Config(), facts)[0]
 
 
 def measure(given):

@@ -218,7 +218,7 @@ def _batch_size(config, facts):
     elif config.views.global_size <= SMALL_CROP:
         usual, limit = 64, "usual for small crops"
     if config.run.recipe == "few_photos":
-        usual = min(usual, recipe_learning.FEW_BATCH)
+        usual = recipe_learning.FEW_BATCH
         limit = "few photos: smaller batches are more updates"
     # Eight updates an epoch at least, so that a small set trains at all.
     most = min(
@@ -259,14 +259,12 @@ def _eval_size(config, facts):
     return size, f"the size of the global crops{large}"
 
 
-# In this order: later rules read what earlier ones chose. After the first ones what the
-# recipe says takes the place of defaults.
+# In this order: later rules read what earlier ones chose. After the first ones, up to
+# the batch, what the recipe says takes the place of defaults.
 FIRST_RULES = {
     "run.schedule_epochs": _schedule_epochs,
     "run.strategy": choose_strategy,
     **recipe_learning.FIRST,
-}
-RULES = {
     "run.precision": _precision,
     "run.xla": _xla,
     "run.eval_size": _eval_size,
@@ -274,6 +272,8 @@ RULES = {
     "model.image_size": _image_size,
     **recipe_reading.RULES,
     "pipeline.batch_size": _batch_size,
+}
+RULES = {
     "optimizer.accumulate_steps": _accumulate_steps,
     **recipe_learning.RULES,
 }

@@ -40,8 +40,8 @@ def apply_recipe(config, facts):
     """Puts `FEW_PHOTOS` in the place of defaults that nobody asked to be otherwise.
 
     Args:
-        config: `Config` with a `run.recipe`, a `run.strategy` and no batch size yet
-            unless it is asked for; changed here.
+        config: `Config` with a recipe, a strategy, a precision and a batch size;
+            changed here.
         facts: `recipe.Facts`.
 
     Returns:
@@ -71,12 +71,10 @@ def _blur(config):
 def _does_not_go(config, facts):
     """Keys of `FEW_PHOTOS` that contradict what is asked for, or the machine."""
     loss, optimizer, left = config.loss, config.optimizer, set()
-    replicas = num_replicas(config, facts)
-    parts = replicas * (optimizer.accumulate_steps or 1)
-    batch = config.pipeline.batch_size or max(min(FEW_BATCH, facts.num_photos // 8), 1)
-    fits = photos_that_fit(config, facts)
-    whole = batch <= replicas * fits and parts == replicas
-    if replicas > 1 and not whole:
+    replicas, fits = num_replicas(config, facts), photos_that_fit(config, facts)
+    steps = optimizer.accumulate_steps or 1
+    share = config.pipeline.batch_size / replicas
+    if replicas > 1 and (share > fits or steps > 1):
         left |= {"loss.centering", "head.use_bn"}
     if loss.center_momentum != FIELDS["loss.center_momentum"].default:
         left.add("loss.centering")
@@ -85,7 +83,7 @@ def _does_not_go(config, facts):
     if loss.ibot_weight or config.init is not None:
         # Patches have a head without it, and so may what the weights bring.
         left.add("head.use_bn")
-    if batch < 2 * parts or fits < 2:
+    if min(share / steps, fits) < 2:
         left.add("loss.koleo_weight")
     if optimizer.name != "adamw" or optimizer.lr_scaling != "linear":
         left.add("optimizer.lr")

@@ -18,7 +18,7 @@ def gigabytes_per_photo(config, network=None):
         config: `Config` with a precision.
         network: `Network`; None for a Vision Transformer of ours.
     """
-    size = 4 if config.run.precision in ("auto", "float32") else 2
+    size = 4 if config.run.precision == "float32" else 2
     if network is not None:
         return size * network.numbers / 1e9
     width, depth, _ = checks.network(config)
@@ -71,7 +71,7 @@ def photos_that_fit(config, facts):
     """Photos of a batch that one device has memory for by estimate, 1 or more.
 
     Args:
-        config: `Config` with a precision; without one, that of float32.
+        config: `Config` with a precision.
         facts: `recipe.Facts`; where the memory is unknown everything fits.
     """
     memory = facts.gpu_memory_gb if facts.num_gpus else facts.memory_gb

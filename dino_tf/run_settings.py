@@ -26,8 +26,8 @@ class Run:
     )
     recipe: Literal["auto", "published", "few_photos"] = setting(
         "auto",
-        "settings of the loss where nothing else is asked for: as published for a "
-        "million photos, or as measured on few of them in few updates",
+        "loss, rate, head and crops where nothing else is asked for: as published for "
+        "a million photos, or as measured on few of them in few updates",
     )
     seed: int = setting(0, "seed of weights, order of photos, and augmentation")
     strategy: Literal["auto", "none", "mirrored", "multi_worker", "tpu"] = setting(
