@@ -263,22 +263,37 @@ REMEDIES = {
 def line(record):
     """One line of at most 80 columns on an epoch.
 
+    Where views are matched, KL is left out: it is the loss less the entropy. Where the
+    line would still be too long, the rank is as well.
+
     Args:
         record: Of the epoch, with its "verdict"; what is missing is left out.
     """
     loss, most = record.get("loss"), record.get("uniform_loss")
-    parts = [] if loss is None else [f"loss {loss:.2f}"]
-    if parts and most is not None:
-        parts = [f"loss {loss:.2f} of {most:.2f}"]
+    told = "" if loss is None else f"loss {loss:.2f}"
+    if told and most is not None:
+        told += f" of {most:.2f}"
     near = next((v for k, v in record.items() if k.startswith("knn/")), None)
-    shown = (
-        ("entropy {:.2f}", record.get("teacher_entropy")),
-        ("KL {:.2f}", record.get("kl")),
-        ("k-NN {:.1f} %", near),
-        ("rank {:.0f}", record.get("effective_rank")),
+    shown = {
+        "entropy {:.2f}": record.get("teacher_entropy"),
+        "KL {:.2f}": record.get("kl"),
+        "k-NN {:.1f} %": near,
+        "rank {:.0f}": record.get("effective_rank"),
+        "matched {:.0f} %": record.get("views/matched"),
+    }
+    if shown["matched {:.0f} %"] is not None:
+        shown["KL {:.2f}"] = None
+    text = _joined(record["verdict"], told, shown)
+    return (
+        text
+        if len(text) <= 80
+        else _joined(record["verdict"], told, shown | {"rank {:.0f}": None})
     )
-    parts += [form.format(value) for form, value in shown if value is not None]
-    return f"{record['verdict'].split()[0]}: {', '.join(parts)}"
+
+
+def _joined(verdict, told, shown):
+    parts = [form.format(value) for form, value in shown.items() if value is not None]
+    return f"{verdict.split()[0]}: {', '.join(filter(None, [told, *parts]))}"
 
 
 def words(advice):
