@@ -38,6 +38,7 @@ YOUNG = 500  # steps before which a state that looks like a collapse may still p
 SURE = INFORMATION / 5  # nats; what runs made to fail are below before 50 steps
 STILL_WEIGHTS = 1e-6  # relative change of the weights' norm
 STILL_FEATURES = 1e-2  # relative change of rank and deviation
+WIDEST = 80  # columns
 
 MEANINGS = {
     "flat": "Flat: the student hardly changes.",
@@ -270,30 +271,23 @@ def line(record):
         record: Of the epoch, with its "verdict"; what is missing is left out.
     """
     loss, most = record.get("loss"), record.get("uniform_loss")
-    told = "" if loss is None else f"loss {loss:.2f}"
-    if told and most is not None:
-        told += f" of {most:.2f}"
+    parts = [] if loss is None else [f"loss {loss:.2f}"]
+    if parts and most is not None:
+        parts = [f"loss {loss:.2f} of {most:.2f}"]
     near = next((v for k, v in record.items() if k.startswith("knn/")), None)
-    shown = {
-        "entropy {:.2f}": record.get("teacher_entropy"),
-        "KL {:.2f}": record.get("kl"),
-        "k-NN {:.1f} %": near,
-        "rank {:.0f}": record.get("effective_rank"),
-        "matched {:.0f} %": record.get("views/matched"),
-    }
-    if shown["matched {:.0f} %"] is not None:
-        shown["KL {:.2f}"] = None
-    text = _joined(record["verdict"], told, shown)
-    return (
-        text
-        if len(text) <= 80
-        else _joined(record["verdict"], told, shown | {"rank {:.0f}": None})
+    matched = record.get("views/matched")
+    shown = (
+        ("entropy {:.2f}", record.get("teacher_entropy")),
+        ("KL {:.2f}", record.get("kl") if matched is None else None),
+        ("k-NN {:.1f} %", near),
+        ("rank {:.0f}", record.get("effective_rank")),
+        ("matched {:.0f} %", matched),
     )
-
-
-def _joined(verdict, told, shown):
-    parts = [form.format(value) for form, value in shown.items() if value is not None]
-    return f"{verdict.split()[0]}: {', '.join(filter(None, [told, *parts]))}"
+    parts += [form.format(value) for form, value in shown if value is not None]
+    text = f"{record['verdict'].split()[0]}: {', '.join(parts)}"
+    if len(text) > WIDEST and matched is not None and "effective_rank" in record:
+        return line({k: v for k, v in record.items() if k != "effective_rank"})
+    return text
 
 
 def words(advice):
@@ -305,7 +299,7 @@ def words(advice):
             first, then = "", "  "
         lines += textwrap.wrap(
             sentence,
-            80,
+            WIDEST,
             initial_indent=first,
             subsequent_indent=then,
             break_on_hyphens=False,

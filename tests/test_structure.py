@@ -73,8 +73,8 @@ RANKS = (
         "boards assemble initial prepare"
     },
     {
-        "report": "__init__ jpeg run_records curves explorer run_files network page "
-        "write"
+        "report": "__init__ jpeg run_records verdicts curves explorer run_files "
+        "network page write"
     },
     {
         "": "films attend evaluation embed_rows embed_formats embedding model_card "

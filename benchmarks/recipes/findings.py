@@ -5,7 +5,11 @@ import statistics
 
 from dino_tf.health import ONE, UNIFORM
 
-MEASURES = {"knn": "k-NN, k 20", "corloc": "CorLoc (LOST)"}
+MEASURES = {
+    "knn": "k-NN, k 20",
+    "corloc": "CorLoc (LOST)",
+    "matched": "views matched in training",
+}
 UNWELL = (UNIFORM, ONE, "diverging")
 
 
@@ -78,7 +82,8 @@ def _spreads(results, measure, base):
     gains = []
     for result, value in zip(results, values, strict=True):
         other = base.get((result["source"], result["photos_seen"], result["seed"]))
-        if other is not None:
+        # Trials of an older version have not all of the measures.
+        if other is not None and other.get(measure) is not None:
             gains.append(value - other[measure])
     found = {measure: spread(values)}
     if gains:
