@@ -35,8 +35,9 @@ def health(records):
 def _matched(records):
     """How well views of a photo are matched, at first and last; "" where unknown.
 
-    No verdict follows from it: a run has no look at the network before its training,
-    and what one that has learnt nothing reaches is not the same for all.
+    No verdict follows from it: a run does not look at its network before it trains,
+    untrained ones differ in it, and short trainings learn classes by colours, which
+    these views take away.
     """
     name, least = "views/matched", "views/chance"
     told = [r for r in records if None not in (number(r.get(k)) for k in (name, least))]
@@ -48,6 +49,6 @@ def _matched(records):
         words += f", after epoch {text(first.get('epoch'))} in {first[name]:.1f} %"
     return (
         f"{words}; by chance it would be {last[least]:.1f} %. Where this stays near "
-        "chance, as it was at first, the training has not learnt what it is trained "
-        "for."
+        "chance, as it was at first, the network does not yet know a photo again under "
+        "other light and colours."
     )
