@@ -8,6 +8,7 @@ from dino_tf import checks, phases
 from dino_tf.datasets.source import digest
 from dino_tf.dino import DINO
 from dino_tf.errors import UserError
+from dino_tf.histograms import HistogramPrediction
 from dino_tf.ibot import PatchLoss, PatchPrediction
 from dino_tf.layer_rates import rate_shares
 from dino_tf.loss import DINOLoss
@@ -16,6 +17,7 @@ from dino_tf.models.backbones import create_backbone
 from dino_tf.models.head import DINOHead
 from dino_tf.models.keras_networks import gather_statistics, has_batch_norm
 from dino_tf.models.mimetic import initialise_mimetic
+from dino_tf.muon import Muon, matrix_parts
 from dino_tf.optimizers import OPTIMIZERS
 from dino_tf.photo_cache import DiskCache, MemoryCache
 from dino_tf.pipeline import BadImages, make_dataset
@@ -75,6 +77,7 @@ def build_model(config, steps):
         freeze_patch_embed=optimizer_config.freeze_patch_embed,
         freeze_blocks=optimizer_config.freeze_blocks,
         freeze_backbone_steps=optimizer_config.freeze_backbone_epochs * steps,
+        histograms=new_histograms(config),
     )
     model.compile(
         optimizer=new_optimizer(config, steps, total, model),
@@ -118,6 +121,12 @@ def new_patches(config, out_dim, head, temperature):
     return PatchPrediction(
         loss, head, options.ibot_weight, ratio, probability, name="ibot"
     )
+
+
+def new_histograms(config):
+    """`HistogramPrediction` of a configuration, None where it asks for none."""
+    weight = config.loss.histogram_weight
+    return HistogramPrediction(weight, name="histograms") if weight else None
 
 
 def new_backbone(config):
@@ -189,7 +198,11 @@ def new_optimizer(config, steps, total, model):
         factors = settings.layer_decay, settings.patch_embed_lr
         tokens = [model.patches.mask_token] if model.patches else ()
         shares = rate_shares(model, model.student_backbone, *factors, tokens)
-    optimizer = OPTIMIZERS[settings.name](rate, decay, shares=shares)
+    kind, options = OPTIMIZERS.get(settings.name, Muon), {}
+    if kind is Muon:
+        options["parts"] = matrix_parts(model, model.student_backbone)
+        options["factor"] = settings.muon_lr / checks.peak_rate(config)
+    optimizer = kind(rate, decay, shares=shares, **options)
     if config.run.precision == "mixed_float16":
         return keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer

@@ -38,7 +38,8 @@ RANGES = (
         "optimizer.warmup_epochs optimizer.weight_decay optimizer.weight_decay_end "
         "loss.ibot_weight run.high_res_epochs "
         "optimizer.clip_grad optimizer.freeze_last_layer_epochs run.seed "
-        "loss.koleo_weight optimizer.freeze_blocks optimizer.freeze_backbone_epochs "
+        "loss.koleo_weight loss.histogram_weight "
+        "optimizer.freeze_blocks optimizer.freeze_backbone_epochs "
         "run.attention_every run.attention_photos run.knn_every run.report_every "
         "run.health_photos run.save_minutes run.keep_every pipeline.stall_seconds",
     ),
@@ -47,7 +48,7 @@ RANGES = (
         lambda x: x > 0,
         "views.aspect views.blur_sigma views.std loss.student_temp "
         "loss.warmup_teacher_temp loss.teacher_temp optimizer.lr run.wait "
-        "optimizer.patch_embed_lr model.layer_scale",
+        "optimizer.patch_embed_lr optimizer.muon_lr model.layer_scale",
     ),
     (
         "from 0 to 1",
@@ -239,6 +240,8 @@ def _check_frozen(config):
 
 
 def _check_alone(config):
+    if config.optimizer.name == "muon":
+        _refuse(config, "optimizer.name", "adamw, sgd, lars, as muon is for vit_* only")
     for key in VIT_ALONE:
         default = FIELDS[key].default
         if settings.value_of(config, key) != default:

@@ -57,8 +57,9 @@ class DINO(FitOnWorkers, Passes, keras.Model):
         freeze_blocks: Number of them.
         freeze_backbone_steps: Steps at the start in which the head alone learns.
         patches: `ibot.PatchPrediction`, for batches with "masks" (B, G, h * w)
-            (see `make_dataset`); its loss is told as "ibot", beside "loss". None does
-            without.
+            (see `make_dataset`); its loss is told as "ibot"; None does without.
+        histograms: `histograms.HistogramPrediction`, by which the student's features
+            tell the gradients in each view; None does without.
 
     Raises:
         ValueError: When loss and head differ in K, or a number is out of its range.
@@ -69,7 +70,7 @@ class DINO(FitOnWorkers, Passes, keras.Model):
 
     Example:
         >>> model = DINO(create_backbone("vit_tiny"), DINOHead(4096))
-        >>> model.compile(optimizer="adamw")
+        >>> model.compile("adamw")
         >>> data = make_dataset(open_source("folder:photos"), MultiCrop(), 64)
         >>> model.fit(data, epochs=10, steps_per_epoch=100)
     """
@@ -89,6 +90,7 @@ class DINO(FitOnWorkers, Passes, keras.Model):
         freeze_blocks=0,
         freeze_backbone_steps=0,
         patches=None,
+        histograms=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -99,16 +101,18 @@ class DINO(FitOnWorkers, Passes, keras.Model):
         self.teacher_momentum, self.clip_grad = teacher_momentum, clip_grad
         self.freeze_last_layer_steps = freeze_last_layer_steps
         self.accumulate_steps, self.recompute = accumulate_steps, recompute
-        self.koleo_weight, self.patches = koleo_weight, patches
+        self.koleo_weight = koleo_weight
+        self.patches, self.histograms = patches, histograms
         self.freeze_patch_embed, self.freeze_blocks = freeze_patch_embed, freeze_blocks
         self.freeze_backbone_steps = freeze_backbone_steps
-        if patches:
-            patches.check(backbone, head)
+        for part in filter(None, (patches, histograms)):
+            part.check(backbone, head)
         self.teacher_backbone = _copy_of(backbone, drop_path_rate=0.0)
         self.teacher_head = _copy_of(head)
         self.loss_tracker = keras.metrics.Mean(name="loss")
         self.ibot_tracker = keras.metrics.Mean(name="ibot") if patches else None
-        self.signals = Signals(loss.out_dim, ("koleo",) if koleo_weight else ())
+        terms = {"koleo": koleo_weight, "histograms": histograms}
+        self.signals = Signals(loss.out_dim, tuple(t for t in terms if terms[t]))
         self._compiled_compute = None
         self.build()
         freeze_for_good(backbone, freeze_patch_embed, freeze_blocks)
@@ -123,8 +127,9 @@ class DINO(FitOnWorkers, Passes, keras.Model):
         for part in (self.student_head, self.teacher_head):
             if not part.built:
                 part.build((None, width))
-        if self.patches and not self.patches.built:
-            self.patches.build((None, width))
+        for part in filter(None, (self.patches, self.histograms)):
+            if not part.built:
+                part.build((None, width))
         self.reset_teacher()
         self.teacher_backbone.trainable = False
         self.teacher_head.trainable = False
@@ -201,9 +206,9 @@ class DINO(FitOnWorkers, Passes, keras.Model):
         """Loss of a batch of views with neither drop path nor any update."""
         views, step = views_of(data), self._clock()
         hidden = self.hidden(self.masks_of(views), self.accumulate_steps)
-        teacher, patches = self.teacher(views["global"], hidden, training=False)
         images = views["global"], views["local"]
-        found = self.student_tokens(*images, hidden, training=False)
+        teacher, patches = self.teacher(images[0], hidden, training=False)
+        found = self.student_tokens(*images, hidden, training=False)[:2]
         student, guesses = self.student_logits(*found, training=False)
         parts = {}
         if hidden is not None:
@@ -253,7 +258,8 @@ class DINO(FitOnWorkers, Passes, keras.Model):
                 tf.control_dependencies(ready),
             ):
                 tape.watch(variables)  # nothing else: what is frozen costs nothing
-                features, seen = self.student_tokens(global_views, local_views, hidden)
+                images = global_views, local_views
+                features, seen, tokens = self.student_tokens(*images, hidden)
                 student, guesses = self.student_logits(features, seen)
                 loss = self.dino_loss.cross_entropy(student, targets)
                 scaled = loss * loss_scale
@@ -261,6 +267,10 @@ class DINO(FitOnWorkers, Passes, keras.Model):
                     apart = koleo_by_view(features[: targets.shape[0]])
                     signals |= {"koleo": tf.reduce_mean(apart)}
                     scaled += self.koleo_weight * tf.reduce_sum(apart) * loss_scale
+                if self.histograms:
+                    left = self.histograms.loss(features, tokens, *images)
+                    signals |= {"histograms": left}
+                    scaled += self.histograms.weight * left * loss_scale
                 if hidden is not None:
                     ibot = patch_loss.cross_entropy(guesses, patch_targets, hidden)
                     signals |= {"ibot": ibot}
@@ -286,28 +296,30 @@ class DINO(FitOnWorkers, Passes, keras.Model):
         momentum = self.teacher_momentum
         if callable(momentum):
             momentum = keras.saving.serialize_keras_object(momentum)
+        parts = {
+            "backbone": self.student_backbone,
+            "head": self.student_head,
+            "loss": self.dino_loss,
+            "patches": self.patches,
+            "histograms": self.histograms,
+        }
+        numbers = (
+            "name clip_grad freeze_last_layer_steps accumulate_steps recompute "
+            "koleo_weight freeze_patch_embed freeze_blocks freeze_backbone_steps"
+        )
         return {
-            "name": self.name,
-            "backbone": keras.saving.serialize_keras_object(self.student_backbone),
-            "head": keras.saving.serialize_keras_object(self.student_head),
-            "loss": keras.saving.serialize_keras_object(self.dino_loss),
+            **{name: getattr(self, name) for name in numbers.split()},
+            **{
+                name: part and keras.saving.serialize_keras_object(part)
+                for name, part in parts.items()
+            },
             "teacher_momentum": momentum,
-            "clip_grad": self.clip_grad,
-            "freeze_last_layer_steps": self.freeze_last_layer_steps,
-            "accumulate_steps": self.accumulate_steps,
-            "recompute": self.recompute,
-            "koleo_weight": self.koleo_weight,
-            "freeze_patch_embed": self.freeze_patch_embed,
-            "freeze_blocks": self.freeze_blocks,
-            "freeze_backbone_steps": self.freeze_backbone_steps,
-            "patches": self.patches
-            and keras.saving.serialize_keras_object(self.patches),
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         config = dict(config)
-        for key in ("backbone", "head", "loss", "teacher_momentum", "patches"):
+        for key in "backbone head loss teacher_momentum patches histograms".split():
             if isinstance(config.get(key), dict):
                 config[key] = keras.saving.deserialize_keras_object(
                     config[key], custom_objects=custom_objects

@@ -233,13 +233,14 @@ class PatchPrediction(keras.layers.Layer):
         own = self.mask_ratio, self.mask_probability
         return upper_bound(photos // parts * views, patches, *own)
 
-    def features(self, backbone, images, hidden, is_student, training=False):
-        """CLS features (n, D) and those of the hidden patches (U, D)."""
-        seen = (hidden.masks, ops.convert_to_tensor(self.mask_token))
-        seen = seen if is_student else (None, None)
-        cls, patches = backbone.patch_tokens(images, *seen, training=training)
-        patches = ops.reshape(patches, (-1, patches.shape[-1]))
-        return cls, ops.take(patches, hidden.rows, axis=0)
+    def masks(self, hidden):
+        """What `patch_tokens` of a student's backbone takes beside the images."""
+        return hidden.masks, ops.convert_to_tensor(self.mask_token)
+
+    def take(self, tokens, hidden):
+        """The hidden ones (U, D) of patches (n, h * w, D)."""
+        rows = ops.reshape(tokens, (-1, tokens.shape[-1]))
+        return ops.take(rows, hidden.rows, axis=0)
 
     def logits(self, head, own, cls, patches, training=False):
         """Logits (n, K) and (U, K) of CLS features (n, D) and hidden patches (U, D).
@@ -248,7 +249,7 @@ class PatchPrediction(keras.layers.Layer):
             head: That of the CLS features.
             own: That of the patches, of student or teacher; None for a shared one.
             cls: CLS features.
-            patches: Of `features`.
+            patches: Of `take`.
             training: As in `call` of a head.
         """
         if own is not None:

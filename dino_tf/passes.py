@@ -17,7 +17,7 @@ class Passes:
     """Mixin of `DINO`: what its networks make of views.
 
     It reads `student_backbone`, `student_head`, the same of the teacher, `patches` (a
-    `PatchPrediction` or None), `dino_loss` and `accumulate_steps`.
+    `PatchPrediction` or None), `histograms`, `dino_loss` and `accumulate_steps`.
     """
 
     @property
@@ -37,7 +37,7 @@ class Passes:
         return self.student_tokens(global_views, local_views, None, training)[0]
 
     def student_tokens(self, global_views, local_views, hidden, training=True):
-        """`student_features`, and those of the hidden patches.
+        """`student_features`, and what the student makes of patches.
 
         Args:
             global_views: (B, G, S, S, 3).
@@ -46,20 +46,27 @@ class Passes:
             training: As in `call` of the backbone.
 
         Returns:
-            (V, B, D) and (U, D) or None.
+            (V, B, D), those of the hidden patches (U, D) or None, and with `histograms`
+            a list of all patches, (G * B, h * w, D) and those of the local views.
         """
         batch, num_local = global_views.shape[0], local_views.shape[1]
         groups = [global_views, local_views] if num_local else [global_views]
-        images, features = [views_outermost(group) for group in groups], []
-        patches = None
-        if hidden is not None:
-            seen = self.student_backbone, images.pop(0), hidden
-            cls, patches = self.patches.features(*seen, True, training)
-            features.append(cls)
-        features += [self.student_backbone(i, training=training) for i in images]
-        features = ops.concatenate(features, axis=0)
+        images, masks = [views_outermost(group) for group in groups], [hidden, None]
+        found = [
+            self._seen(*pair, training) for pair in zip(images, masks, strict=False)
+        ]
+        features = ops.concatenate([cls for cls, _ in found], axis=0)
+        tokens = [patches for _, patches in found]
         shape = (global_views.shape[1] + num_local, batch or -1, features.shape[-1])
-        return ops.reshape(features, shape), patches
+        patches = hidden and self.patches.take(tokens[0], hidden)
+        return ops.reshape(features, shape), patches, tokens
+
+    def _seen(self, images, hidden, training):
+        """CLS (n, D) and patches (n, h * w, D), None where nobody asks for them."""
+        if hidden is None and not self.histograms:
+            return self.student_backbone(images, training=training), None
+        masks = (None, None) if hidden is None else self.patches.masks(hidden)
+        return self.student_backbone.patch_tokens(images, *masks, training=training)
 
     def student_logits(self, features, patches=None, training=True):
         """Student's logits (V, B, K) and (U, K) of what `student_tokens` gives."""
@@ -77,8 +84,8 @@ class Passes:
         if hidden is None:
             features = self.teacher_backbone(images, training=training)
         else:
-            seen = self.teacher_backbone, images, hidden
-            features, patches = self.patches.features(*seen, False, training)
+            found = self.teacher_backbone.patch_tokens(images, training=training)
+            features, patches = found[0], self.patches.take(found[1], hidden)
         logits, patches = self._logits("teacher", features, patches, training)
         shape = (global_views.shape[1], -1, logits.shape[-1])
         return ops.reshape(logits, shape), patches

@@ -22,8 +22,10 @@ PUBLISHED_SIZE = 224  # pixels a side of a global crop
 FEW_PHOTOS = {
     "loss.centering": ("sinkhorn", "with a center the answers stay uniform for long"),
     "loss.koleo_weight": (0.1, "or the features crowd together at the start"),
+    "loss.histogram_weight": (10.0, "edges are learnt before the teacher knows any"),
     "loss.warmup_teacher_temp": (0.02, "at the start answers differ little"),
     "head.use_bn": (True, "features that are alike are told apart sooner"),
+    "optimizer.name": ("muon", "few updates have to go in all directions"),
     "optimizer.lr": (1.6e-3, "a batch is small, and its rate goes by its size"),
     "optimizer.freeze_last_layer_epochs": (0, "an epoch is too much of a short run"),
     "optimizer.teacher_momentum_end": (0.995, "at 1 it would stand still too soon"),
@@ -85,6 +87,8 @@ def _does_not_go(config, facts):
         left.add("head.use_bn")
     if min(share / steps, fits) < 2:
         left.add("loss.koleo_weight")
+    if not checks.is_vit(config):
+        left |= {"optimizer.name", "model.drop_path_rate"}
     if optimizer.name != "adamw" or optimizer.lr_scaling != "linear":
         left.add("optimizer.lr")
     if not config.views.num_local:

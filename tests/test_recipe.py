@@ -132,7 +132,14 @@ def test_recipe_for_few_photos_is_for_what_it_was_measured_on(facts, values):
         (Facts(1), {}, {"loss.koleo_weight"}),
         (Facts(5011, memory_gb=1.0), {}, {"loss.koleo_weight"}),
         (VOC, {"optimizer.lr_scaling": "sqrt"}, {"optimizer.lr"}),
-        (VOC, {"optimizer.name": "lars"}, {"optimizer.lr"}),
+        (VOC, {"optimizer.name": "lars"}, {"optimizer.lr", "optimizer.name"}),
+        (VOC, {"optimizer.name": "adamw"}, {"optimizer.name"}),
+        (VOC, {"loss.histogram_weight": 0.0}, {"loss.histogram_weight"}),
+        (
+            Facts(5011, network=Network(1e6, True)),
+            {"model.arch": "resnet50", "run.recipe": "few_photos"},
+            {"optimizer.name", "model.drop_path_rate"},
+        ),
         (VOC, {"views.num_local": 0}, {"views.global_scale"}),
         (VOC, {"pipeline.batch_size": 1}, {"loss.koleo_weight"}),
         (

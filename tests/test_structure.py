@@ -21,7 +21,8 @@ RANKS = (
     {
         "": "errors spreadsheets stopping health checksums pillow_errors photo_headers "
         "photo_files progress tasks kinds download schedules cluster guard workers "
-        "rendezvous multi_worker distribute settings run_settings config",
+        "rendezvous multi_worker distribute settings run_settings "
+        "learning_settings config",
         # Also for ground truth that comes as a pickle.
         "models": "torch_tensors torch_objects torch_unpickler",
     },
@@ -45,7 +46,8 @@ RANKS = (
     },
     {
         "": "stalls photo_cache photos view_worker view_processes reading masking "
-        "pipeline views sinkhorn koleo loss ibot passes optimizers layer_rates "
+        "pipeline views sinkhorn koleo histograms loss ibot passes optimizers "
+        "muon layer_rates "
         "freezing updates signals workload shard_parts shard_photos shard_writer "
         "coco_conversion",
     },

@@ -1,0 +1,171 @@
+"""Histograms of gradients as something to guess, beside what the teacher says.
+
+What a network has not learnt yet its teacher cannot teach: from few photos both find
+little more than colours. Directions of edges in the parts of a crop are known without
+learning, and a feature that tells them is a start for all else.
+"""
+
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+from dino_tf.models.vit import VisionTransformer
+from dino_tf.views import views_outermost
+
+BINS = 9
+GLOBAL_REGIONS, LOCAL_REGIONS, QUARTERS = 4, 2, 2  # a side
+FLAT = 1e-2  # below this length of a cell's histogram, of pixels in 0 to 1, it fades
+GREY = 0.225  # deviation of the channels, so that pixels are about 0 to 1 again
+
+
+def gradient_histograms(images, cell):
+    """How strong the gradients of an image are in each direction, cell by cell.
+
+    Args:
+        images: (N, H, W, 3) normalised float.
+        cell: Side of a cell in pixels; what is left at the right and below is cut off.
+
+    Returns:
+        float32 (N, H // cell, W // cell, 9): histograms over the directions 0 to 180
+        degrees, weighted by strength and shared by neighbouring bins, of length 1 or,
+        where hardly anything is to be seen, less.
+
+    Reference:
+        Dalal and Triggs 2005, with one cell for a block; without the votes between
+        cells.
+    """
+    grey = ops.mean(ops.cast(images, "float32"), axis=-1) * GREY
+    padded = ops.pad(grey, ((0, 0), (1, 1), (1, 1)), mode="symmetric")
+    across = padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]
+    down = padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
+    strength = ops.sqrt(ops.square(across) + ops.square(down) + 1e-12)
+    turns = ops.mod(ops.arctan2(down, across), math.pi) / math.pi * BINS - 0.5
+    first = ops.floor(turns)
+    share, votes = turns - first, 0.0
+    for place, weight in ((first, 1.0 - share), (first + 1.0, share)):
+        bins = ops.cast(ops.mod(place, float(BINS)), "int32")
+        votes += ops.one_hot(bins, BINS) * (strength * weight)[..., None]
+    sums = ops.average_pool(votes, cell, cell) * cell**2
+    lengths = ops.sqrt(ops.sum(ops.square(sums), axis=-1, keepdims=True) + FLAT)
+    return sums / lengths
+
+
+def in_regions(cells, regions):
+    """Mean over the cells (N, h, w, C) of r x r parts: (N, r, r, C); empty ones: 0."""
+    rows, columns = (_means(side, regions) for side in cells.shape[1:3])
+    return ops.einsum("ri,nijc,sj->nrsc", rows, cells, columns)
+
+
+def _means(side, regions):
+    """(regions, side) that takes means of neighbours."""
+    edges = np.linspace(0, side, regions + 1).round().astype(int)
+    means = np.zeros((regions, side), np.float32)
+    for row, (begin, end) in enumerate(zip(edges, edges[1:], strict=False)):
+        means[row, begin:end] = 1.0 / max(end - begin, 1)
+    return means
+
+
+@keras.saving.register_keras_serializable(package="dino_tf")
+class HistogramPrediction(keras.layers.Layer):
+    """Guesses histograms of gradients from what the student makes of a crop.
+
+    The CLS feature guesses those of the crop's regions, 4 x 4 of a global crop and
+    2 x 2 of a local one, and each patch those of its own quarters, by linear layers
+    that belong to the training: no backbone has them.
+
+    Args:
+        weight: Of the loss beside that of the CLS features, above 0.
+
+    Raises:
+        ValueError: The weight is out of its range.
+
+    Reference:
+        Wei et al. 2022, arXiv 2112.09133 (MaskFeat), where hidden patches guess their
+        own. Here all patches do, and the CLS feature too: few updates reach it sooner.
+    """
+
+    def __init__(self, weight=1.0, **kwargs):
+        super().__init__(**{"dtype": "float32", **kwargs})
+        if not weight > 0:
+            raise ValueError(f"weight={weight}: expected above 0")
+        self.weight = weight
+        sides = {"large": GLOBAL_REGIONS, "small": LOCAL_REGIONS, "patch": QUARTERS}
+        self.layers = {name: self._layer(name, side) for name, side in sides.items()}
+
+    def _layer(self, name, side):
+        """Guesses at first near the mean, so that what differs is learnt first."""
+        return keras.layers.Dense(
+            side**2 * BINS,
+            # A seed of its own: with and without it a training starts alike.
+            kernel_initializer=keras.initializers.RandomNormal(stddev=0.005, seed=0),
+            bias_initializer=keras.initializers.Constant(0.25),
+            dtype=self.dtype_policy,
+            name=name,
+        )
+
+    def build(self, input_shape):
+        """Builds for features (B, D)."""
+        for layer in self.layers.values():
+            if not layer.built:
+                layer.build((None, input_shape[-1]))
+
+    def check(self, backbone, head=None):
+        """ValueError for a backbone that is no `VisionTransformer` of even patches."""
+        if not isinstance(backbone, VisionTransformer) or backbone.patch_size % 2:
+            kind = type(backbone).__name__
+            size = getattr(backbone, "patch_size", None)
+            raise ValueError(
+                f"histograms with a {kind}, patch size {size}: expected a "
+                "VisionTransformer with patches of an even side"
+            )
+
+    def loss(self, features, tokens, global_views, local_views):
+        """Share of the variance that the guesses leave; 1: they know nothing.
+
+        Args:
+            features: (V, B, D) of the student, those of the G global views first.
+            tokens: Its patches, (G * B, h * w, D) and, with local views,
+                ((V - G) * B, h' * w', D), the views outermost.
+            global_views: (B, G, S, S, 3).
+            local_views: (B, V - G, s, s, 3).
+
+        Returns:
+            Scalar from 0, the mean of the shares: of regions and of patches, of global
+            and of local crops. Each is over what differs between the crops of a batch.
+        """
+        count, shares = global_views.shape[1], []
+        groups = (
+            ("large", GLOBAL_REGIONS, features[:count], global_views),
+            ("small", LOCAL_REGIONS, features[count:], local_views),
+        )
+        for (name, side, known, views), patches in zip(groups, tokens, strict=False):
+            images = views_outermost(views)
+            grid = round(patches.shape[1] ** 0.5) * QUARTERS
+            cells = gradient_histograms(images, images.shape[1] // grid)
+            known = ops.reshape(known, (-1, known.shape[-1]))
+            truth = in_regions(cells, side)
+            shares.append(_left(self.layers[name](known), truth))
+            truth = _by_patch(cells)
+            shares.append(_left(self.layers["patch"](patches), truth))
+        return sum(shares) / len(shares)
+
+    def get_config(self):
+        return {**super().get_config(), "weight": self.weight}
+
+
+def _by_patch(cells):
+    """(N, 2 h, 2 w, C) -> (N, h * w, 4 C)."""
+    rows, columns, channels = cells.shape[1:]
+    shape = (-1, rows // 2, 2, columns // 2, 2, channels)
+    cells = ops.transpose(ops.reshape(cells, shape), (0, 1, 3, 2, 4, 5))
+    return ops.reshape(cells, (-1, rows * columns // 4, 4 * channels))
+
+
+def _left(guess, truth):
+    """Share of the variance of each number that a guess of it leaves."""
+    truth = ops.stop_gradient(ops.reshape(truth, (-1, guess.shape[-1])))
+    wrong = ops.square(ops.reshape(guess, (-1, guess.shape[-1])) - truth)
+    spread = ops.sum(ops.var(truth, axis=0))
+    return ops.sum(ops.mean(wrong, axis=0)) / (spread + 1e-6)

@@ -1,0 +1,154 @@
+"""Muon: steps of matrices that are equally long in all directions."""
+
+import keras
+from keras import ops
+
+from dino_tf.models.vit import VisionTransformer
+from dino_tf.optimizers import AdamW
+
+# Of a quintic that brings singular values from 0 to 1 near to 1, and how often.
+COEFFICIENTS, ITERATIONS = (3.4445, -4.7750, 2.0315), 5
+
+
+def orthogonalised(matrix):
+    """The matrix with its singular values brought near to 1, in float32.
+
+    Args:
+        matrix: (M, N); zeros stay zeros.
+
+    Returns:
+        (M, N), singular values between about 0.7 and 1.2.
+
+    Reference:
+        Jordan et al. 2024, kellerjordan.github.io/posts/muon, for coefficients and
+        count; the iteration is Newton's and Schulz's.
+    """
+    a, b, c = COEFFICIENTS
+    matrix = ops.cast(matrix, "float32")
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = ops.transpose(matrix) if tall else matrix
+    x = x / (ops.sqrt(ops.sum(ops.square(x))) + 1e-7)
+    for _ in range(ITERATIONS):
+        square = ops.matmul(x, ops.transpose(x))
+        x = a * x + ops.matmul(b * square + c * ops.matmul(square, square), x)
+    return ops.transpose(x) if tall else x
+
+
+def matrix_parts(model, backbone):
+    """Into how many matrices, side by side, Muon takes each variable of a model apart.
+
+    Args:
+        model: Layer that holds the backbone.
+        backbone: `VisionTransformer`, built.
+
+    Returns:
+        List of integers in the order of `model.trainable_variables`: 1 for the
+        matrices of the blocks, 3 for those of queries, keys and values in one, and 0
+        for all else, which is AdamW's: patches, tokens, heads, biases, norms.
+
+    Raises:
+        ValueError: Another kind of backbone.
+    """
+    if not isinstance(backbone, VisionTransformer):
+        kind = type(backbone).__name__
+        raise ValueError(f"Muon with a {kind}: expected a VisionTransformer")
+    parts = {}
+    for block in backbone.blocks:
+        fused = id(block.attn.qkv.kernel)
+        for variable in block.trainable_variables:
+            if len(variable.shape) == 2:
+                parts[id(variable)] = 3 if id(variable) == fused else 1
+    return [parts.get(id(variable), 0) for variable in model.trainable_variables]
+
+
+@keras.saving.register_keras_serializable(package="dino_tf")
+class Muon(AdamW):
+    """AdamW whose steps of some matrices are orthogonalised momentum.
+
+    A matrix (M, N) goes by `factor` times the learning rate in each of its singular
+    directions, and by the root of N / M more where N is the larger; that is a step of
+    one length whatever the gradient, so that directions in which it is small are
+    learnt as well. The decay is that of AdamW.
+
+    Args:
+        learning_rate: Number or schedule.
+        weight_decay: Number or schedule.
+        parts: As `matrix_parts` gives them; None is AdamW for all.
+        factor: Steps of the matrices, as multiples of the learning rate, above 0.
+        momentum: Share of the running sum of gradients kept, in [0, 1); Nesterov's.
+        **kwargs: As for `AdamW`.
+
+    Raises:
+        ValueError: A number is out of its range, or there is not one part for each
+            variable, or a matrix cannot be taken apart so.
+
+    Reference:
+        Jordan et al. 2024, kellerjordan.github.io/posts/muon; for its use beside
+        AdamW in Transformers Liu et al. 2025, arXiv 2502.16982.
+    """
+
+    def __init__(
+        self,
+        learning_rate=5e-4,
+        weight_decay=0.04,
+        parts=None,
+        factor=1.0,
+        momentum=0.95,
+        name="muon",
+        **kwargs,
+    ):
+        super().__init__(learning_rate, weight_decay, name=name, **kwargs)
+        if not factor > 0 or not 0 <= momentum < 1:
+            raise ValueError(
+                f"factor={factor}, momentum={momentum}: expected above 0, and 0 to "
+                "less than 1"
+            )
+        self.parts = None if parts is None else tuple(int(n) for n in parts)
+        self.factor, self.momentum = factor, momentum
+
+    def build(self, variables):
+        if self.parts is not None and not self.built:
+            _check_parts(self.parts, variables)
+        super().build(variables)
+
+    def step_of(self, gradient, variable, rate, kept, power_1, power_2, epsilon):
+        """Decay, then the orthogonalised step, or Adam's."""
+        place = self._get_variable_index(variable)
+        parts = self.parts[place] if self.parts else 0
+        if not parts:
+            numbers = rate, kept, power_1, power_2, epsilon
+            return super().step_of(gradient, variable, *numbers)
+        average = self._momentums[place]
+        self.assign(average, average * self.momentum + gradient)
+        ahead = gradient + self.momentum * average
+        found = [_step(part) for part in ops.split(ahead, parts, axis=1)]
+        step = ops.concatenate(found, axis=1)
+        variable.assign(variable * kept - rate * self.factor * step)
+        return None
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "parts": None if self.parts is None else list(self.parts),
+            "factor": self.factor,
+            "momentum": self.momentum,
+        }
+
+
+def _step(matrix):
+    rows, columns = matrix.shape
+    return orthogonalised(matrix) * max(1.0, columns / rows) ** 0.5
+
+
+def _check_parts(parts, variables):
+    if len(parts) != len(variables):
+        raise ValueError(
+            f"{len(parts)} parts for {len(variables)} variables: expected as many"
+        )
+    for count, variable in zip(parts, variables, strict=True):
+        shape = tuple(variable.shape)
+        if count and (len(shape) != 2 or count < 0 or shape[1] % count):
+            raise ValueError(
+                f"parts={count} of {variable.path} {shape}: expected 0, or a divisor "
+                "of the columns of a matrix"
+            )
