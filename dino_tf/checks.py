@@ -78,14 +78,10 @@ OTHER_NETWORKS = {
 }
 # Settings that know the parts of a Vision Transformer.
 VIT_ALONE = (
-    "run.recompute",
-    "run.high_res_epochs",
-    "loss.ibot_weight",
-    "optimizer.layer_decay",
-    "optimizer.patch_embed_lr",
-    "optimizer.freeze_patch_embed",
-    "optimizer.freeze_blocks",
-)
+    "run.recompute run.high_res_epochs loss.ibot_weight loss.histogram_weight "
+    "optimizer.layer_decay optimizer.patch_embed_lr optimizer.freeze_patch_embed "
+    "optimizer.freeze_blocks"
+).split()
 LOW_HIGH = (
     "views.global_scale",
     "views.local_scale",
@@ -214,6 +210,8 @@ def _check_masks(config, replicas):
 
 def _check_sizes(config):
     patch = config.model.patch_size
+    if patch % 2 and config.loss.histogram_weight:
+        _refuse(config, "loss.histogram_weight", "0 for patches of an odd side")
     sizes = ["views.global_size", "run.eval_size", "model.image_size"]
     if config.views.num_local:
         sizes.insert(1, "views.local_size")

@@ -22,7 +22,7 @@ PUBLISHED_SIZE = 224  # pixels a side of a global crop
 FEW_PHOTOS = {
     "loss.centering": ("sinkhorn", "with a center the answers stay uniform for long"),
     "loss.koleo_weight": (0.1, "or the features crowd together at the start"),
-    "loss.histogram_weight": (10.0, "edges are learnt before the teacher knows any"),
+    "loss.histogram_weight": (20.0, "edges are learnt before the teacher knows any"),
     "loss.warmup_teacher_temp": (0.02, "at the start answers differ little"),
     "head.use_bn": (True, "features that are alike are told apart sooner"),
     "optimizer.name": ("muon", "few updates have to go in all directions"),
@@ -88,7 +88,9 @@ def _does_not_go(config, facts):
     if min(share / steps, fits) < 2:
         left.add("loss.koleo_weight")
     if not checks.is_vit(config):
-        left |= {"optimizer.name", "model.drop_path_rate"}
+        left |= {"optimizer.name", "model.drop_path_rate", "loss.histogram_weight"}
+    if config.model.patch_size % 2:
+        left.add("loss.histogram_weight")
     if optimizer.name != "adamw" or optimizer.lr_scaling != "linear":
         left.add("optimizer.lr")
     if not config.views.num_local:

@@ -138,7 +138,16 @@ def test_recipe_for_few_photos_is_for_what_it_was_measured_on(facts, values):
         (
             Facts(5011, network=Network(1e6, True)),
             {"model.arch": "resnet50", "run.recipe": "few_photos"},
-            {"optimizer.name", "model.drop_path_rate"},
+            {"optimizer.name", "model.drop_path_rate", "loss.histogram_weight"},
+        ),
+        (
+            VOC,
+            {
+                "model.patch_size": 15,
+                "views.global_size": 60,
+                "views.local_size": 30,
+            },
+            {"loss.histogram_weight"},
         ),
         (VOC, {"views.num_local": 0}, {"views.global_scale"}),
         (VOC, {"pipeline.batch_size": 1}, {"loss.koleo_weight"}),
