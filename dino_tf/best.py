@@ -15,6 +15,7 @@ MEASURES = (
     "knn/map_k10",
     "knn/watched_top1",
     "knn/watched_map",
+    "views/matched",
     "effective_rank",
 )
 
@@ -22,11 +23,12 @@ MEASURES = (
 class Best:
     """`backbone.keras` of the best epoch in a folder, and `best.json` on why.
 
-    By k-NN where photos have labels, else by effective rank, of epochs whose verdict is
-    "learning": features of a network that has hardly begun may spread wide and mean
-    nothing. The choice is as rough as its measure: of 128 watched photos, half of them
-    classified rightly, the standard error is 4.4 points, and the largest of many epochs
-    is in part the luckiest.
+    By k-NN where photos have labels, else by how many views of photos are matched, of
+    epochs whose verdict is "learning": features of a network that has hardly begun may
+    spread wide and mean nothing, which is why effective rank comes last, for records
+    that have nothing else. The choice is as rough as its measure: of 128 watched
+    photos, half of them classified or matched rightly, the standard error is 4.4
+    points, and the largest of many epochs is in part the luckiest.
 
     Args:
         folder: Where they lie; made when the first is kept.

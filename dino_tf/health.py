@@ -38,6 +38,7 @@ YOUNG = 500  # steps before which a state that looks like a collapse may still p
 SURE = INFORMATION / 5  # nats; what runs made to fail are below before 50 steps
 STILL_WEIGHTS = 1e-6  # relative change of the weights' norm
 STILL_FEATURES = 1e-2  # relative change of rank and deviation
+WIDEST = 80  # columns
 
 MEANINGS = {
     "flat": "Flat: the student hardly changes.",
@@ -263,6 +264,9 @@ REMEDIES = {
 def line(record):
     """One line of at most 80 columns on an epoch.
 
+    Where views are matched, KL is left out: it is the loss less the entropy. Where the
+    line would still be too long, the rank is as well.
+
     Args:
         record: Of the epoch, with its "verdict"; what is missing is left out.
     """
@@ -271,14 +275,19 @@ def line(record):
     if parts and most is not None:
         parts = [f"loss {loss:.2f} of {most:.2f}"]
     near = next((v for k, v in record.items() if k.startswith("knn/")), None)
+    matched = record.get("views/matched")
     shown = (
         ("entropy {:.2f}", record.get("teacher_entropy")),
-        ("KL {:.2f}", record.get("kl")),
+        ("KL {:.2f}", record.get("kl") if matched is None else None),
         ("k-NN {:.1f} %", near),
         ("rank {:.0f}", record.get("effective_rank")),
+        ("matched {:.0f} %", matched),
     )
     parts += [form.format(value) for form, value in shown if value is not None]
-    return f"{record['verdict'].split()[0]}: {', '.join(parts)}"
+    text = f"{record['verdict'].split()[0]}: {', '.join(parts)}"
+    if len(text) > WIDEST and matched is not None and "effective_rank" in record:
+        return line({k: v for k, v in record.items() if k != "effective_rank"})
+    return text
 
 
 def words(advice):
@@ -290,7 +299,7 @@ def words(advice):
             first, then = "", "  "
         lines += textwrap.wrap(
             sentence,
-            80,
+            WIDEST,
             initial_indent=first,
             subsequent_indent=then,
             break_on_hyphens=False,

@@ -4,7 +4,8 @@ import math
 
 FEWEST, MOST = 128, 512  # photos, for an effective rank that means something
 # A forward pass of one photo is about a tenth of a training step's work for it, so
-# that a tenth of the photos costs a hundredth of an epoch.
+# that a tenth of the photos costs a hundredth of an epoch, and at most three with the
+# two views of 128 of them.
 SHARE = 10
 
 
@@ -12,7 +13,7 @@ def _health_photos(config, facts):
     share = facts.num_photos // SHARE
     count = min(max(share, FEWEST), MOST, facts.num_photos)
     if count == share:
-        return count, f"a tenth of {facts.num_photos:,} photos, a hundredth of the time"
+        return count, f"a tenth of {facts.num_photos:,} photos, little of the time"
     words = "as few as tell" if count < MOST else "enough to tell"
     return count, f"{words} an effective rank"
 

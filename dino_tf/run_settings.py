@@ -77,8 +77,8 @@ class Run:
     )
     health_photos: int | None = setting(
         None,
-        "photos whose features tell after an epoch whether they collapse: rank, spread "
-        "and, with labels, a quick k-NN; 0: none",
+        "photos whose features tell after an epoch how it goes: rank, spread, how well "
+        "their views are matched and, with labels, a quick k-NN; 0: none",
     )
     health_every: int | None = setting(None, "epochs between two looks at them")
     wandb: str | None = setting(

@@ -42,8 +42,8 @@ class Health(keras.callbacks.Callback):
 
     Args:
         photos: `Source` of photos whose features are looked at, 256 of them and
-            normalised as ImageNet, or `dino_tf.evaluate.watched.WatchedPhotos`; None
-            looks at none.
+            normalised as ImageNet, or `dino_tf.evaluate.watched.WatchedPhotos`, whose
+            `measure` names the numbers; None looks at none.
         every: Epochs between two looks at them, at least 1.
         objects_every: Epochs between two looks at the boxes and masks of photos, 0:
             never.

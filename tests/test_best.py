@@ -52,7 +52,20 @@ def test_the_best_by_k_nn_is_kept(tmp_path):
     ]
 
 
-def test_without_labels_by_effective_rank(tmp_path):
+def test_without_labels_by_matched_views(tmp_path):
+    best = Best(tmp_path)
+    assert offer(best, 1, effective_rank=50.0)
+    # Another rank says nothing once views are known to be matched.
+    assert offer(best, 2, views__matched=4.0, effective_rank=9.0, views__chance=0.8)
+    assert not offer(best, 3, views__matched=4.0, effective_rank=99.0)
+    assert not offer(best, 4, views__matched=3.0, effective_rank=99.0)
+    assert offer(best, 5, views__matched=5.0, effective_rank=2.0)
+    assert best.facts == {"epoch": 5, "measure": "views/matched", "value": 5.0}
+    # Labels tell more.
+    assert offer(best, 6, views__matched=1.0, knn__watched_map=20.0)
+
+
+def test_without_labels_and_views_by_effective_rank(tmp_path):
     best = Best(tmp_path)
     assert offer(best, 1, effective_rank=5.0)
     assert not offer(best, 2, effective_rank=4.0)

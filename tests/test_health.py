@@ -284,6 +284,32 @@ def test_line_of_an_epoch():
     assert line({"verdict": "learning", "loss": 2.0}) == "learning: loss 2.00"
 
 
+def test_line_of_an_epoch_whose_views_are_matched():
+    record = {
+        "verdict": "learning",
+        "loss": 11.0904,
+        "uniform_loss": 11.0904,
+        "teacher_entropy": 10.0904,
+        "kl": 1.0,
+        "knn/watched_top1": 50.123,
+        "effective_rank": 312.7,
+        "views/matched": 7.8,
+        "views/chance": 0.78,
+    }
+    text = line(record)
+    assert text == (
+        "learning: loss 11.09 of 11.09, entropy 10.09, k-NN 50.1 %, rank 313, "
+        "matched 8 %"
+    )
+    assert len(text) == 80
+    worst = {"verdict": ONE, "knn/watched_top1": 100.0, "views/matched": 100.0}
+    assert line(record | worst) == (
+        "collapsing: loss 11.09 of 11.09, entropy 10.09, k-NN 100.0 %, matched 100 %"
+    )
+    told = {"verdict": "learning", "views/matched": 0.4}
+    assert line(told) == "learning: matched 0 %"
+
+
 def test_advice_as_lines():
     text = words(advise("diverging", {"optimizer.lr": 0.05}))
     assert text.startswith("Diverging: ") and "  try: lower the learning rate" in text

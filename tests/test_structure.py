@@ -39,9 +39,9 @@ RANKS = (
         "backbones classifier weights weight_files dinov3_names recognise published "
         "keras_files loading",
         "analysis": "__init__ boxes box_targets detection lost tokencut bilateral "
-        "attention dino_seg feature_rank overlap saliency neighbours precision ranked "
-        "whitening components embedding confusion patch_classes softmax_regression "
-        "positions filters propagation mask_tracks",
+        "attention dino_seg feature_rank matching overlap saliency neighbours "
+        "precision ranked whitening components embedding confusion patch_classes "
+        "softmax_regression positions filters propagation mask_tracks",
     },
     {
         "": "stalls photo_cache photos view_worker view_processes reading masking "
@@ -73,8 +73,8 @@ RANKS = (
         "boards assemble initial prepare"
     },
     {
-        "report": "__init__ jpeg run_records curves explorer run_files network page "
-        "write"
+        "report": "__init__ jpeg run_records verdicts curves explorer run_files "
+        "network page write"
     },
     {
         "": "films attend evaluation embed_rows embed_formats embedding model_card "

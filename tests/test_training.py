@@ -159,6 +159,8 @@ def test_health_is_recorded(finished):
             "gradient_norm",
             "feature_std",
             "effective_rank",
+            "views/matched",
+            "views/chance",
             "discover/corloc",
             "segment/jaccard",
             "knn/watched_top1",

@@ -10,6 +10,7 @@ MEASURES = {
     "knn_all": "k-NN of each photo by all others",
     "knn_all_classes": "its mean over classes",
     "corloc": "CorLoc (LOST)",
+    "matched": "views matched in training",
 }
 # What chance in the choice of photos does to a measure, beside that of the seeds.
 ERRORS = {name: f"{name}_error" for name in ("knn_all", "knn_all_classes")}
@@ -87,6 +88,7 @@ def _spreads(results, measure, base):
     gains = []
     for result, value in zip(results, values, strict=True):
         other = base.get((result["source"], result["photos_seen"], result["seed"]))
+        # Trials of an older version have not all of the measures.
         if other is not None and other.get(measure) is not None:
             gains.append(value - other[measure])
     found = {measure: spread(values)}
@@ -111,8 +113,8 @@ def words_on_errors(rows):
         return ""
     return (
         f"Standard error from the choice of photos, at most: {', '.join(parts)} points "
-        "for one network. Gains are of the same photos and err less. Spreads in the "
-        "table (±) are over the seeds."
+        "for one network. A gain compares the same photos, and errs less than two "
+        "independent numbers would. Spreads in the table (±) are over the seeds."
     )
 
 

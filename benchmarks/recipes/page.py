@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import math
 
 import matplotlib
 
@@ -15,10 +16,13 @@ from dino_tf.run_folder import write_text  # noqa: E402
 
 CURVES = {
     "knn/watched_top1": "k-NN of some photos as training goes on, %",
+    "views/matched": "views of some photos that find each other, % (dashed: chance)",
     "kl": "what the student does not yet say as the teacher does (KL), nats",
     "teacher_entropy": "teacher entropy, nats (dashed: ln K)",
     "effective_rank": "effective rank of the features",
 }
+# What a curve is compared with.
+BESIDE = {"teacher_entropy": "uniform_loss", "views/matched": "views/chance"}
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto;
   padding: 0 1rem; color: #222; background: #fff; }
@@ -86,16 +90,21 @@ def _table(rows):
 
 def _curves(results, settings):
     """One chart for each of `CURVES`; a line is the mean over the seeds."""
-    figure, axes = plt.subplots(2, 2, figsize=(11, 7.5), layout="constrained")
+    rows = math.ceil(len(CURVES) / 2)
+    figure, axes = plt.subplots(
+        rows, 2, figsize=(11, 3.75 * rows), layout="constrained", squeeze=False
+    )
+    for axis in axes.flat[len(CURVES) :]:
+        axis.remove()
     colours = plt.get_cmap("tab20").colors
-    for axis, (key, title) in zip(axes.flat, CURVES.items(), strict=True):
+    for axis, (key, title) in zip(axes.flat, CURVES.items(), strict=False):
         for place, setting in enumerate(dict.fromkeys(settings)):
             own = [r for r in results if r["setting"] == setting]
             colour = colours[place % len(colours)]
             x, y = _mean_curve(own, key)
             axis.plot(x, y, color=colour, label=setting)
-            if key == "teacher_entropy":
-                x, y = _mean_curve(own, "uniform_loss")
+            if key in BESIDE:
+                x, y = _mean_curve(own, BESIDE[key])
                 axis.plot(x, y, color=colour, linestyle=":", linewidth=1)
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("photos seen")

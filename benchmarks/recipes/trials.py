@@ -149,6 +149,9 @@ def _result(trial, folder):
         "knn": summary.get(f"knn/top1_k{K}"),
         "untrained_knn": summary.get(f"untrained/knn/top1_k{K}"),
         "loss": summary["loss"],
+        "matched": next(
+            (r["views/matched"] for r in reversed(curves) if "views/matched" in r), None
+        ),
     }
     if (folder / "discover.json").is_file():
         judged = json.loads((folder / "discover.json").read_text("utf-8"))

@@ -9,6 +9,7 @@ from PIL import Image
 from dino_tf.analysis.boxes import corloc
 from dino_tf.analysis.feature_rank import effective_rank, feature_std
 from dino_tf.analysis.lost import lost
+from dino_tf.analysis.matching import matched_views
 from dino_tf.analysis.neighbours import (
     average_precisions,
     class_shares,
@@ -25,18 +26,22 @@ from dino_tf.evaluate.patch_pass import WORTH_ONE_FOR_ALL, PatchPass
 from dino_tf.evaluate.splits import spread
 from dino_tf.transforms.image import IMAGENET_MEAN, IMAGENET_STD, pillow_center_crop
 from dino_tf.transforms.image import normalize as normalize_pixels
+from dino_tf.transforms.multicrop import MultiCrop
 
 NEIGHBOURS, TEMPERATURE = 10, 0.07
 AT_ONCE = 64
 # Photos with boxes, and with masks, that are looked at; photos asked for them.
 OBJECTS, ASKED = 16, 200
 OBJECTS_AT_ONCE = 8
+# Photos of which two views are drawn, and what they are drawn from beside their place.
+MATCHED, SEED = 128, 20210429
 
 
 class WatchedPhotos:
     """Photos spread evenly over a source, and what a network makes of them.
 
-    They are read once and kept in 8 bits, 77 MB for 512 of 224 x 224 pixels.
+    They are read once and kept in 8 bits, 77 MB for 512 of 224 x 224 pixels, and 39 MB
+    more for two strongly altered views of each of 128 of them.
 
     Args:
         source: `Source`.
@@ -70,23 +75,33 @@ class WatchedPhotos:
             "feature_std" and "effective_rank" (see `analysis.feature_rank`) and, where
             photos have labels, "knn/watched_top1" in per cent, or with several labels
             a photo "knn/watched_map": each photo judged by the 10 nearest of the
-            others. Both tell how a run goes, not how `evaluate knn` will judge it. A
-            network without finite features has none of them.
+            others. Both tell how a run goes, not how `evaluate knn` will judge it.
+
+            Of two photos or more also "views/matched" in per cent, whether the network
+            can do what it is trained for: how often, of two views of each of at most
+            128 photos, one is the most similar to the other (see
+            `analysis.matching`), and "views/chance", what guessing reaches. The views
+            are drawn once, the same ones for every run and whatever it is trained
+            with: by `strong_views`.
+
+            A network without finite features has none of them.
 
         Raises:
             UserError: None of the photos can be read.
         """
         self._use(backbone)
-        batches = self._batches(self._photos[0], AT_ONCE)
-        features = [found["cls"] for _, found in passes(self._forward, batches)]
-        features = np.concatenate(features)
-        if not finite_rows(features).all():
+        features, views = self._features(self._photos[0]), self._views_features()
+        if not finite_rows(features).all() or not np.isfinite(views).all():
             return {}
-        return {
+        found = {
             "feature_std": feature_std(features),
             "effective_rank": effective_rank(features),
             **self._knn(features),
         }
+        if len(views) > 1:
+            found["views/matched"] = matched_views(views[:, 0], views[:, 1])
+            found["views/chance"] = 100 / len(views)
+        return found
 
     def objects(self, backbone):
         """Where the network sees objects, where photos have boxes or masks.
@@ -125,6 +140,21 @@ class WatchedPhotos:
             if names:
                 self._last_block.expect(WORTH_ONE_FOR_ALL)
 
+    def _features(self, squares):
+        """CLS (n, D) of squares (n, S, S, 3)."""
+        # Photos and views come in batches of one size, for one trace.
+        batches = self._batches(squares, min(AT_ONCE, len(self._photos[0])))
+        found = [found["cls"] for _, found in passes(self._forward, batches)]
+        return np.concatenate(found)
+
+    def _views_features(self):
+        """CLS (n, 2, D) of the two views of each of n photos; (0,) without any."""
+        views = self._photos[2]
+        if len(views) < 2:
+            return np.empty(0, np.float32)
+        features = self._features(views.reshape(-1, *views.shape[2:]))
+        return features.reshape(len(views), 2, -1)
+
     def _batches(self, squares, at_once):
         for start in range(0, len(squares), at_once):
             part = squares[start : start + at_once]
@@ -133,21 +163,33 @@ class WatchedPhotos:
 
     @functools.cached_property
     def _photos(self):
-        """uint8 (N, S, S, 3) of the readable photos, and the labels of each."""
+        """uint8 (N, S, S, 3) of the readable photos, labels of each, views of some.
+
+        The views are uint8 (n, 2, S, S, 3), n at most 128, or an empty tuple.
+        """
+        draw = strong_views(self.size).draw
+        chosen = {self._asked[i] for i in spread(len(self._asked), MATCHED)}
 
         def read(place):
             image = read_photo(self.source, place)
-            return None if image is None else pillow_center_crop(image, self.size)
+            if image is None:
+                return None
+            square = pillow_center_crop(image, self.size)
+            # While the whole photo is there.
+            few = place in chosen
+            return square, draw(image, (SEED, place))["global"] if few else None
 
         with ThreadPoolExecutor() as threads:
-            squares = list(threads.map(read, self._asked))
-        kept = [i for i, square in enumerate(squares) if square is not None]
+            found = list(threads.map(read, self._asked))
+        kept = [i for i, pair in enumerate(found) if pair is not None]
         if not kept:
             raise UserError(
-                f"none of {len(squares)} photos of {self.source.name!r} can be read"
+                f"none of {len(found)} photos of {self.source.name!r} can be read"
             )
         labels = [self.source.labels(self._asked[i]) for i in kept]
-        return np.stack([squares[i] for i in kept]), labels
+        squares, views = zip(*(found[i] for i in kept), strict=True)
+        views = [pair for pair in views if pair is not None]
+        return np.stack(squares), labels, np.stack(views) if views else ()
 
     def _knn(self, features):
         labels = self._photos[1]
@@ -204,6 +246,32 @@ class WatchedPhotos:
         side, patch = self.object_size, self._backbone.patch_size
         box = lost(keys, maps.shape[1:], patch, (side, side)).box
         return [(box.astype(np.float64), boxes)]
+
+
+def strong_views(size):
+    """`MultiCrop` of two views that have little in common but what they show.
+
+    Light and colours always change and half of the views are grey, or photos would be
+    known by their colours alone.
+
+    Args:
+        size: Side S of the views in pixels. The blur is that of 224 pixels, scaled.
+    """
+    return MultiCrop(
+        global_size=size,
+        num_local=0,
+        global_scale=(0.4, 1.0),
+        flip=0.5,
+        jitter=1.0,
+        brightness=0.8,
+        contrast=0.8,
+        saturation=0.8,
+        hue=0.2,
+        grayscale=0.5,
+        global_blur=(0.5, 0.5),
+        blur_sigma=(0.1 * size / 224, 2.0 * size / 224),
+        solarize=(0.0, 0.2),
+    )
 
 
 def _overlaps(maps, objects):

@@ -9,6 +9,8 @@ from dino_tf.report.run_records import MOST_ENTRIES, number, text
 MOST_POINTS = 400
 # What is no curve: it counts, or is the place of the others.
 PLACES = ("epoch", "step")
+# What is there to compare with, and what it is called.
+REFERENCES = {"uniform_loss": "ln K", "views/chance": "chance"}
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,15 @@ CHARTS = (
         "collapse.",
         ("kl",),
         "nats",
+    ),
+    Chart(
+        LEARNING,
+        "Matched views",
+        "How often, of two strongly altered views of each photo, one is the most "
+        "similar to the other. Guessing finds one in as many as there are photos "
+        "(chance); a network that is not trained, a little more.",
+        ("views/matched", "views/chance"),
+        "%",
     ),
     Chart(
         LEARNING,
@@ -172,7 +183,7 @@ def _others(keys):
 def _chart(chart, lines):
     """The chart with its lines, None where it has none but those to compare with."""
     keys = [key for key in chart.keys if key in lines]
-    if all(key == "uniform_loss" for key in keys):
+    if all(key in REFERENCES for key in keys):
         return None
     return {
         "group": chart.group,
@@ -181,8 +192,8 @@ def _chart(chart, lines):
         "unit": chart.unit,
         "lines": [
             {
-                "name": "ln K" if key == "uniform_loss" else _name(key),
-                "reference": key == "uniform_loss",
+                "name": REFERENCES.get(key) or _name(key),
+                "reference": key in REFERENCES,
                 "points": lines[key],
             }
             for key in keys

@@ -7,7 +7,6 @@ from pathlib import PurePath
 from dino_tf.config import Config
 from dino_tf.errors import UserError, first_line
 from dino_tf.evaluate.splits import spread
-from dino_tf.health import ASIDES
 from dino_tf.report.curves import charts
 from dino_tf.report.jpeg import file_uri
 from dino_tf.report.run_records import (
@@ -19,6 +18,7 @@ from dino_tf.report.run_records import (
     text,
     texts,
 )
+from dino_tf.report.verdicts import health
 
 # Pictures of the slider: so many photos, epochs of each, and pixels.
 MOST_PHOTOS, MOST_EPOCHS, MOST_VIEWS, FRAME = 8, 8, 8, 200
@@ -79,28 +79,9 @@ def progress(folder, config):
         "finished": folder.summary.is_file(),
         "epochs": config.run.epochs if config else None,
         "done": last.get("epoch", 0),
-        "health": _health(records),
+        "health": health(records),
         "charts": charts(records, uniform),
         "facts": [*_facts(config, summary, records), *_best(folder, last)],
-    }
-
-
-def _health(records):
-    """The verdict of the last epoch that has one, and when it was another."""
-    judged = [r for r in records if r.get("verdict")]
-    if not judged:
-        return None
-    changes = []
-    for record in judged:
-        verdict = text(record["verdict"])
-        if not changes or changes[-1]["verdict"] != verdict:
-            changes.append({"verdict": verdict, "first": record.get("epoch")})
-        changes[-1]["last"] = record.get("epoch")
-    return {
-        "verdict": changes[-1]["verdict"],
-        "about": ASIDES.get(changes[-1]["verdict"], ""),
-        "advice": texts(judged[-1].get("advice")),
-        "history": changes,
     }
 
 

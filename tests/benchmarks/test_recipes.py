@@ -134,6 +134,28 @@ def test_gains_are_taken_seed_by_seed():
     assert second["seeds"] == [0, 1] and "corloc" not in second
 
 
+def test_trials_of_an_older_version_lack_a_measure():
+    results = [result("a", 0, 30.0), result("b", 0, 33.0), result("b", 1, 34.0)]
+    for new, matched in zip(results[1:], (5.0, 7.0), strict=True):
+        new["found"]["matched"] = matched
+    first, second = findings.summarise(results, "a", {"a": {}, "b": {}})["trials"]
+    assert "matched" not in first and "matched_gain" not in second
+    assert second["matched"]["mean"] == 6.0
+
+
+def test_the_page_shows_matched_views_and_what_others_do_not_have(tmp_path):
+    import page
+
+    results = [result("a", 0, 30.0), result("b", 0, 33.0)]
+    results[1]["found"]["matched"] = 7.5
+    views = {"views/matched": 7.5, "views/chance": 0.8}
+    results[1]["curves"] = [{"epoch": 1, "kl": 0.1, **views}]
+    summary = findings.summarise(results, "a", {"a": {}, "b": {}})
+    page.write(tmp_path / "study.html", "x", summary, results)
+    text = (tmp_path / "study.html").read_text()
+    assert "<th>views matched in training</th>" in text and "<td>7.5</td>" in text
+
+
 def test_each_photo_is_judged_by_all_the_others():
     draw = np.random.default_rng(0)
     labels = np.repeat([0, 1, 3], [40, 25, 1])
@@ -202,6 +224,7 @@ def test_a_study_ends_and_is_not_done_twice(grid_file, tmp_path, capsys):
     (row,) = json.loads((out / "study.json").read_text())["trials"]
     assert row["setting"] == "slow" and row["seeds"] == [0]
     assert 0 <= row["corloc"]["mean"] <= 100 and row["knn_gain"]["mean"] == 0
+    assert 0 <= row["matched"]["mean"] <= 100
     assert 0 <= row["knn_all_classes"]["mean"] <= 100
     (file,) = out.glob("trials/*/*/left_out.json")
     assert json.loads(file.read_text())["photos"] == 32

@@ -26,6 +26,17 @@ def test_recorded_ln_k_goes_before():
     assert charts([{"epoch": 1, "uniform_loss": 6.0}]) == []
 
 
+def test_matched_views_stand_beside_chance():
+    records = [{"epoch": 3, "views/matched": 7.5, "views/chance": 0.78125}]
+    (matched,) = charts(records)
+    assert (matched["group"], matched["unit"]) == ("Learning", "%")
+    assert matched["lines"] == [
+        {"name": "matched", "reference": False, "points": [[3, 7.5]]},
+        {"name": "chance", "reference": True, "points": [[3, 0.78125]]},
+    ]
+    assert charts([{"epoch": 1, "views/chance": 0.78125}]) == []
+
+
 def test_every_numeric_key_has_a_place():
     record = {
         "epoch": 1,

@@ -71,6 +71,27 @@ def test_a_verdict_without_advice_is_explained(folder):
     assert about.startswith("It is too early to tell")
 
 
+def test_matched_views_are_told_beside_the_verdict(folder):
+    def about():
+        return run_files.progress(folder, None)["health"]["about"]
+
+    views = {"views/matched": 2.34, "views/chance": 0.78125}
+    folder.add_metrics({"epoch": 3, "verdict": "learning", "advice": [], **views})
+    how = (
+        "by chance it would be 0.8 %. Where this stays near chance, as it was at first"
+    )
+    assert "move. Two altered views of a photo find each other in 2.3 %; " in about()
+    assert f"2.3 %; {how}" in about()
+    views["views/matched"] = 8.2
+    folder.add_metrics({"epoch": 6, "verdict": "flat", "advice": [], **views})
+    folder.add_metrics({"epoch": 7, "verdict": "flat", "advice": []})
+    words = "Two altered views of a photo find each other in 8.2 %, after epoch 3 in"
+    assert about().startswith(f"{words} 2.3 %; {how}")
+    for wrong in ("much", None, float("nan"), [1]):
+        folder.add_metrics({"epoch": 8, "verdict": "flat", "views/matched": wrong})
+    assert "in 8.2 %, after epoch 3" in about()
+
+
 def test_best_network_and_what_was_evaluated_of_it(folder):
     at = folder.best / "eval"
     draw_photo(at / "knn-scenes", views=("sheet",))
