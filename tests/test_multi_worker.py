@@ -1,6 +1,7 @@
 """Worker processes on loopback: equal to one process, lost, started again."""
 
 import contextlib
+import importlib.util
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import yaml
@@ -42,6 +44,9 @@ CONFIG = {
     },
 }
 CONFIG["model"]["drop_path_rate"] = 0.0
+# The same training, without what the chief alone looks at beside it.
+UNWATCHED = {"attention_photos": 0, "health_photos": 0, "report_every": 0}
+LIGHT = CONFIG | {"run": CONFIG["run"] | UNWATCHED}
 
 
 def free_ports(count):
@@ -137,14 +142,29 @@ def config(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def one_process(tmp_path_factory, config):
+def light(tmp_path_factory):
+    file = tmp_path_factory.mktemp("light") / "config.yaml"
+    file.write_text(yaml.safe_dump(LIGHT))
+    return file
+
+
+def run_here(folder, program, *arguments):
+    """Runs a worker's program in this process, where no cluster is named."""
+    spec = importlib.util.spec_from_file_location(program, PROGRAMS / f"{program}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    keras.utils.clear_session()  # names of layers are numbered anew
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.chdir(folder):
+        module.main(*map(str, arguments))
+
+
+@pytest.fixture(scope="module")
+def one_process(tmp_path_factory, light):
     """Folder of the training by one process."""
-    group = Processes(tmp_path_factory.mktemp("one"), 1)
-    try:
-        assert lines_of(train_both(group, config)[0]) == (0, [])
-    finally:
-        group.kill()
-    return group.folders[0]
+    folder = tmp_path_factory.mktemp("one")
+    run_here(folder, "train_worker", light, "weights.npz")
+    return folder
 
 
 def check_same(folder, other, tolerance):
@@ -171,9 +191,9 @@ def test_two_workers_equal_one_process(processes, config, one_process):
 
 
 @pytest.mark.slow
-def test_killed_worker_is_named_and_a_restart_goes_on(processes, config, one_process):
+def test_killed_worker_is_named_and_a_restart_goes_on(processes, light, one_process):
     group = processes(2)
-    workers = train_both(group, config, "fall")
+    workers = train_both(group, light, "fall")
     until(lambda: (group.folders[0] / "saved").exists(), workers)
     # Long enough for the other one to wait in a sum over both.
     time.sleep(1.0)
@@ -185,7 +205,7 @@ def test_killed_worker_is_named_and_a_restart_goes_on(processes, config, one_pro
     name = f"worker 0 ({group.addresses[0]})"
     assert lines[0].startswith(f"error: {name} is gone; training stopped")
     assert workers[0].wait(60) < 0
-    ended = [lines_of(process) for process in train_both(group, config)]
+    ended = [lines_of(process) for process in train_both(group, light)]
     assert ended == [(0, []), (0, [])]
     chief, other = group.folders
     assert len(list((chief / "result").iterdir())) == 1
@@ -226,19 +246,17 @@ def test_other_settings_and_data_are_told_on_all_workers(processes, tmp_path):
 def fits(tmp_path_factory):
     """Facts and arrays of `fit` by one process, then by each of two workers."""
     folder, facts, arrays = tmp_path_factory.mktemp("fits"), [], []
-    for count in (1, 2):
-        group = Processes(folder / str(count), count)
-        try:
-            workers = [
-                group.start(i, "fit_worker.py", "weights.npz", "facts.json")
-                for i in range(count)
-            ]
-            assert [lines_of(w)[0] for w in workers] == [0] * count
-        finally:
-            group.kill()
-        for place in group.folders:
-            facts.append(json.loads((place / "facts.json").read_text()))
-            arrays.append(written(place))
+    outs = ("weights.npz", "facts.json")
+    run_here(folder / "one", "fit_worker", *outs)
+    group = Processes(folder, 2)
+    try:
+        workers = [group.start(i, "fit_worker.py", *outs) for i in range(2)]
+        assert [lines_of(w)[0] for w in workers] == [0, 0]
+    finally:
+        group.kill()
+    for place in (folder / "one", *group.folders):
+        facts.append(json.loads((place / "facts.json").read_text()))
+        arrays.append(written(place))
     return facts, arrays
 
 

@@ -40,6 +40,12 @@ TINY = {
 }
 
 
+# For runs whose pictures, or also whose health, are not looked at.
+UNDRAWN = {"attention_every": 0, "attention_photos": 0, "report_every": 0}
+UNDRAWN = {f"run.{key}": value for key, value in UNDRAWN.items()}
+BARE = {**UNDRAWN, "run.health_photos": 0}
+
+
 def tiny(tmp_path, **changes):
     settings = {k: dict(v) if isinstance(v, dict) else v for k, v in TINY.items()}
     settings["run"]["result_dir"] = str(tmp_path / "result")
@@ -183,7 +189,7 @@ def test_tensorboard_has_numbers_and_pictures(finished):
 
 def test_the_best_network_is_kept_and_loaded(tmp_path, monkeypatch):
     monkeypatch.setattr("dino_tf.watch.judge", lambda records, out_dim: "learning")
-    run = train(tiny(tmp_path), quiet)
+    run = train(tiny(tmp_path, **UNDRAWN), quiet)
     facts = json.loads((run.path / "best" / "best.json").read_text())
     values = [r["knn/watched_top1"] for r in records(run.path)]
     assert facts["value"] == max(values) and run.summary["best"] == facts
@@ -197,7 +203,7 @@ def test_the_best_network_is_kept_and_loaded(tmp_path, monkeypatch):
 def test_finished_run_is_not_overwritten(finished):
     run, _ = finished
     before = (run.path / "summary.json").read_bytes()
-    config = tiny(run.path.parent.parent, **{"run.epochs": 1})
+    config = tiny(run.path.parent.parent, **BARE, **{"run.epochs": 1})
     second = train(config, quiet)
     assert second.path.name == f"{run.path.name}-2"
     assert (run.path / "summary.json").read_bytes() == before
@@ -291,7 +297,7 @@ def test_a_full_disk_stops_the_run_and_it_goes_on(tmp_path, monkeypatch):
         sync(descriptor)
 
     monkeypatch.setattr(os, "fsync", full)
-    config = tiny(tmp_path, **{"run.name": "full"})
+    config = tiny(tmp_path, **BARE, **{"run.name": "full"})
     with pytest.raises(OSError, match="No space left"):
         train(config, quiet)
     monkeypatch.undo()
@@ -309,14 +315,14 @@ def test_missing_package_is_named_before_anything_is_made(tmp_path, monkeypatch)
 
 
 def test_no_photo_needs_to_be_watched(tmp_path):
-    run = train(tiny(tmp_path, **{"run.health_photos": 0, "run.epochs": 1}), quiet)
+    run = train(tiny(tmp_path, **BARE, **{"run.epochs": 1}), quiet)
     assert "effective_rank" not in records(run.path)[0]
     assert records(run.path)[0]["verdict"] == "starting"
 
 
 def test_unfinished_run_with_other_settings_is_refused(tmp_path, monkeypatch):
     stop_at(monkeypatch, 0, 0)
-    name = {"run.name": "one"}
+    name = {"run.name": "one", "run.health_photos": 0, "run.report_every": 0}
     with pytest.raises(Interrupted):
         train(tiny(tmp_path, **name), quiet)
     monkeypatch.undo()
@@ -451,7 +457,7 @@ def test_network_that_does_not_fit_is_refused_before_a_folder_is_made(
 
 @pytest.mark.parametrize("name", ["sgd", "lars"])
 def test_other_optimizers(tmp_path, name):
-    config = tiny(tmp_path, **{"optimizer.name": name, "run.epochs": 1})
+    config = tiny(tmp_path, **BARE, **{"optimizer.name": name, "run.epochs": 1})
     assert np.isfinite(train(config, quiet).summary["loss"])
 
 

@@ -7,9 +7,13 @@ from dino_tf.health import ONE, UNIFORM
 
 MEASURES = {
     "knn": "k-NN, k 20",
+    "knn_all": "k-NN of each photo by all others",
+    "knn_all_classes": "its mean over classes",
     "corloc": "CorLoc (LOST)",
     "matched": "views matched in training",
 }
+# What chance in the choice of photos does to a measure, beside that of the seeds.
+ERRORS = {name: f"{name}_error" for name in ("knn_all", "knn_all_classes")}
 UNWELL = (UNIFORM, ONE, "diverging")
 
 
@@ -40,8 +44,9 @@ def summarise(results, against, settings):
 
     Returns:
         {"trials": [...], "final": [...]}, each a list of rows {"source", "setting",
-        measure: spread, measure + "_gain": spread of the differences, "unwell":
-        number of trials that ended uniform, collapsed or diverged}.
+        measure: spread, measure + "_gain": spread of the differences, those of
+        `ERRORS`: spread of the standard errors over photos, "unwell": number of
+        trials that ended uniform, collapsed or diverged}.
     """
     order = {name: place for place, name in enumerate(settings)}
     return {
@@ -66,6 +71,7 @@ def _rows(results, against, order):
         row["seeds"] = sorted(r["seed"] for r in own)
         for measure in MEASURES:
             row |= _spreads(own, measure, base)
+        row |= _errors(own)
         row["unwell"] = sum(_is_unwell(r) for r in own)
         rows.append(row)
     last = len(order)
@@ -89,6 +95,27 @@ def _spreads(results, measure, base):
     if gains:
         found[f"{measure}_gain"] = spread(gains)
     return found
+
+
+def _errors(results):
+    found = {key: [r["found"].get(key) for r in results] for key in ERRORS.values()}
+    return {key: spread(x) for key, x in found.items() if None not in x}
+
+
+def words_on_errors(rows):
+    """A sentence on the standard errors of a table's rows, "" where there are none."""
+    parts = []
+    for measure, key in ERRORS.items():
+        means = [row[key]["mean"] for row in rows if key in row]
+        if means:
+            parts.append(f"{MEASURES[measure]} ± {max(means):.1f}")
+    if not parts:
+        return ""
+    return (
+        f"Standard error from the choice of photos, at most: {', '.join(parts)} points "
+        "for one network. A gain compares the same photos, and errs less than two "
+        "independent numbers would. Spreads in the table (±) are over the seeds."
+    )
 
 
 def _is_unwell(result):

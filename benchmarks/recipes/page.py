@@ -10,7 +10,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt  # noqa: E402
-from findings import MEASURES, spread  # noqa: E402
+from findings import MEASURES, spread, words_on_errors  # noqa: E402
 
 from dino_tf.run_folder import write_text  # noqa: E402
 
@@ -53,6 +53,8 @@ def write(file, about, summary, results):
         for source in sorted({row["source"] for row in summary[kind]}):
             rows = [row for row in summary[kind] if row["source"] == source]
             parts.append(f"<h3>{html.escape(source)}</h3>{_table(rows)}")
+            words = words_on_errors(rows)
+            parts += [f"<p>{html.escape(words)}</p>"] if words else []
             chosen = [r for r in own if r["source"] == source]
             parts.append(_curves(chosen, [row["setting"] for row in rows]))
     text = (

@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import sys
 
+import left_out
 import yaml
 from cuts import cut
 
@@ -54,7 +55,7 @@ def run(trial, out):
         The result, a dictionary.
 
     Raises:
-        Failed: `main.py` ended with an error.
+        Failed: A program ended with an error.
         UserError: The data cannot be cut.
     """
     folder = folder_of(trial, out)
@@ -70,6 +71,10 @@ def run(trial, out):
         _main(["train", "--config", settings], folder / "train.txt")
     if not (folder / "discover.json").is_file() and _has_boxes(data):
         _main(_discover(path, data, folder), folder / "discover.txt")
+    others = folder / "left_out.json"
+    if not (trial.final or others.is_file()) and _has_one_label_each(data):
+        command = [path, "--data", data, "--out", others]
+        _start([left_out.__file__, *map(str, command)], folder / "left_out.txt")
     result = _result(trial, folder)
     write_text(folder / "result.json", json.dumps(result, indent=1) + "\n")
     return result
@@ -102,6 +107,10 @@ def _has_boxes(data):
     return source is not None and has_boxes(source)
 
 
+def _has_one_label_each(data):
+    return left_out.has_one_label_each(left_out.both_splits(data))
+
+
 def _discover(path, data, folder):
     return [
         "evaluate",
@@ -114,9 +123,14 @@ def _discover(path, data, folder):
 
 def _main(arguments, log):
     """Runs `main.py` with its words in a file."""
+    _start([str(MAIN), *arguments], log)
+
+
+def _start(program, log):
+    """Runs a program of Python with its words in a file."""
     environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}
     with open(log, "a", encoding="utf-8") as words:
-        command = [sys.executable, str(MAIN), *arguments]
+        command = [sys.executable, *program]
         status = subprocess.run(
             command, stdout=words, stderr=subprocess.STDOUT, env=environment
         ).returncode
@@ -142,6 +156,8 @@ def _result(trial, folder):
     if (folder / "discover.json").is_file():
         judged = json.loads((folder / "discover.json").read_text("utf-8"))
         found["corloc"] = judged["metrics"]["discover/lost_corloc"]
+    if (folder / "left_out.json").is_file():
+        found |= json.loads((folder / "left_out.json").read_text("utf-8"))
     return {
         "source": trial.source,
         "setting": trial.setting,

@@ -5,8 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from dino_tf.datasets.arrays import ArraySource
 from dino_tf.errors import UserError
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks" / "recipes"
@@ -15,6 +17,8 @@ sys.path.insert(0, str(FOLDER))
 import cuts  # noqa: E402
 import findings  # noqa: E402
 import grid as grids  # noqa: E402
+import left_out  # noqa: E402
+import study  # noqa: E402
 
 GRID = """
 about: two rates
@@ -152,17 +156,77 @@ def test_the_page_shows_matched_views_and_what_others_do_not_have(tmp_path):
     assert "<th>views matched in training</th>" in text and "<td>7.5</td>" in text
 
 
+def test_each_photo_is_judged_by_all_the_others():
+    draw = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 3], [40, 25, 1])
+    features = draw.normal(size=(66, 4)) + np.eye(4)[labels]
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    hits = []
+    for i, cosines in enumerate(features @ features.T):
+        cosines[i] = -np.inf
+        nearest = np.argsort(-cosines)[:20]
+        weights = np.exp(cosines[nearest] / 0.07)
+        votes = np.bincount(labels[nearest], weights, minlength=4)
+        hits.append(votes.argmax() == labels[i])
+    found = left_out.judge(features.astype("float32"), labels, 4)
+    share, first, second = np.mean(hits), np.mean(hits[:40]), np.mean(hits[40:65])
+    assert 0.5 < share < 1 and first != second and not hits[-1]
+    assert (found["photos"], found["k"]) == (66, 20)
+    assert found["knn_all"] == pytest.approx(100 * share)
+    assert found["knn_all_classes"] == pytest.approx(100 * (first + second) / 3)
+    error = 100 * np.sqrt(share * (1 - share) / 66)
+    assert found["knn_all_error"] == pytest.approx(error)
+    error = np.sqrt(first * (1 - first) / 40 + second * (1 - second) / 25)
+    assert found["knn_all_classes_error"] == pytest.approx(100 * error / 3)
+
+
+def test_no_photo_votes_for_itself_however_many_are_like_it():
+    # A photo comes last among 30 equals: it is not among its own 21 nearest.
+    features, labels = np.tile([[1.0, 0.0]], (30, 1)), [0] * 29 + [1]
+    found = left_out.judge(features, labels, 2)
+    assert found["knn_all"] == pytest.approx(100 * 29 / 30)
+    assert left_out.judge(features[:3], [0, 0, 1], 2)["k"] == 2
+    with pytest.raises(UserError, match="got 1 photos, allowed: 2"):
+        left_out.judge(features[:1], [0], 2)
+
+
+@pytest.mark.parametrize(
+    ("labels", "alike"),
+    [([0, 1], True), ([(0,), (0, 1)], False), ([(), (1,)], False)],
+)
+def test_all_others_judge_where_each_photo_has_one_label(labels, alike):
+    images = [np.zeros((8, 8, 3), np.uint8)] * 2
+    source = ArraySource(images, labels, class_names=("a", "b"))
+    assert left_out.has_one_label_each(source) == alike
+
+
+def test_standard_errors_are_told_and_older_trials_have_none():
+    old, new = result("a", 0, 30.0), result("b", 0, 33.0)
+    new["found"] |= {"knn_all": 50.0, "knn_all_error": 1.14}
+    first, second = findings.summarise([old, new], "a", {"a": {}, "b": {}})["trials"]
+    assert "knn_all" not in first and "knn_all_gain" not in second
+    assert second["knn_all"]["mean"] == 50 and "knn_all_classes" not in second
+    words = "at most: k-NN of each photo by all others ± 1.1 points for one network"
+    assert words in findings.words_on_errors([first, second])
+    assert findings.words_on_errors([first]) == ""
+
+
 @pytest.mark.slow
-def test_a_study_ends_and_is_not_done_twice(grid_file, tmp_path):
+def test_a_study_ends_and_is_not_done_twice(grid_file, tmp_path, capsys):
     out = tmp_path / "out"
-    command = [sys.executable, FOLDER / "study.py", grid_file, "--out", out]
-    command += ["--seeds", "0", "--only", "slow"]
+    words = [str(grid_file), "--out", str(out), "--seeds", "0", "--only", "slow"]
+    command = [sys.executable, FOLDER / "study.py", *words]
     first = subprocess.run(command, capture_output=True, text=True)
     assert first.returncode == 0, first.stderr
-    again = subprocess.run(command, capture_output=True, text=True)
-    assert again.stdout.strip() == "[1/1] drawn/slow/0: done"
+    # Without another start of Python and TensorFlow.
+    assert study.main(words) == 0
+    assert capsys.readouterr().out.strip() == "[1/1] drawn/slow/0: done"
     (row,) = json.loads((out / "study.json").read_text())["trials"]
     assert row["setting"] == "slow" and row["seeds"] == [0]
     assert 0 <= row["corloc"]["mean"] <= 100 and row["knn_gain"]["mean"] == 0
     assert 0 <= row["matched"]["mean"] <= 100
-    assert "slow" in (out / "study.html").read_text()
+    assert 0 <= row["knn_all_classes"]["mean"] <= 100
+    (file,) = out.glob("trials/*/*/left_out.json")
+    assert json.loads(file.read_text())["photos"] == 32
+    text = (out / "study.html").read_text()
+    assert "slow" in text and "Standard error from the choice of photos" in text
