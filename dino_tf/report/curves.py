@@ -75,6 +75,13 @@ CHARTS = (
         "nats",
     ),
     Chart(
+        LEARNING,
+        "Histograms of gradients",
+        "What the student's features leave unexplained of the edges in its crops; 1: "
+        "they tell nothing.",
+        ("histograms",),
+    ),
+    Chart(
         COLLAPSE,
         "Prototypes in use",
         "Share of the K prototypes that some photo is nearest to.",
