@@ -98,12 +98,13 @@ class Grid:
                     )
 
 
-def read(path, data=()):
+def read(path, data=(), replaced=()):
     """A grid from its file.
 
     Args:
         path: YAML file.
         data: "NAME=SPEC" of sources.
+        replaced: "KEY=VALUE" of the base; the value is read as YAML.
 
     Raises:
         UserError: The file is no such grid: one line that names what is wrong.
@@ -114,7 +115,7 @@ def read(path, data=()):
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{path}: {' '.join(str(error).split())}") from error
     _check_keys(path, text)
-    given = dict(_named(entry) for entry in data)
+    given = dict(_named(entry, "--data", "NAME=SPEC") for entry in data)
     sources = {
         name: _source(path, name, entry or {}, given.pop(name, None))
         for name, entry in text["sources"].items()
@@ -130,7 +131,9 @@ def read(path, data=()):
             raise UserError(f"{path}: name {name!r}; allowed: {NAME.pattern}")
     against = text.get("against", next(iter(settings)))
     _known([against], settings, "against")
+    pairs = [_named(entry, "--set", "KEY=VALUE") for entry in replaced]
     base = _values(f"{path}: base", text.get("base"))
+    base |= _values("--set", {key: _yaml(key, value) for key, value in pairs})
     about, seen = str(text.get("about", "")), int(text["photos_seen"])
     return Grid(about, seen, text.get("seeds", [0]), against, base, sources, settings)
 
@@ -168,11 +171,18 @@ def _values(where, entry):
     return dict(entry)
 
 
-def _named(entry):
+def _named(entry, option, form):
     name, equals, spec = entry.partition("=")
     if not (name and equals and spec):
-        raise UserError(f"--data: got {entry!r}, allowed: NAME=SPEC")
+        raise UserError(f"{option}: got {entry!r}, allowed: {form}")
     return name, spec
+
+
+def _yaml(key, value):
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {key}: {' '.join(str(error).split())}") from error
 
 
 def _known(names, allowed, what):

@@ -30,7 +30,7 @@ def main(argv=None):
     """Exit status: 0, or 1 after an error of the person's or a training that failed."""
     options = _options(argv)
     try:
-        grid = grids.read(options.grid, options.data)
+        grid = grids.read(options.grid, options.data, options.set)
         return _study(grid, options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -48,6 +48,13 @@ def _options(argv):
         default=[],
         metavar="NAME=SPEC",
         help="where the photos of a source of the grid are",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="in place of a value of the grid's base, such as init=RUN",
     )
     parser.add_argument("--out", required=True, help="folder of all runs and findings")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="settings to run")

@@ -67,6 +67,29 @@ def test_sources_take_their_photos_from_the_command_line(grid_file):
     assert trial.values == {"pipeline.batch_size": 8, "optimizer.lr": 1e-2}
 
 
+def test_values_of_the_base_are_replaced_on_the_command_line(grid_file):
+    replaced = ["init=a/run", "views.global_scale=[0.5, 1]", "pipeline.batch_size=4"]
+    grid = grids.read(grid_file, ["photos=folder:x"], replaced)
+    values = next(iter(grid.trials(["slow"], ["photos"]))).values
+    assert (values["init"], values["pipeline.batch_size"]) == ("a/run", 4)
+    assert values["views.global_scale"] == [0.5, 1]
+
+
+@pytest.mark.parametrize("entry", ["init", "init=", "inti=x", "init=[0"])
+def test_what_is_wrong_in_a_replacement_is_named(grid_file, entry):
+    with pytest.raises(UserError, match="--set"):
+        grids.read(grid_file, [], [entry])
+
+
+@pytest.mark.parametrize(
+    "path", sorted(FOLDER.glob("grids/*.yaml")), ids=lambda p: p.stem
+)
+def test_the_grids_here_can_be_read(path):
+    names = grids.read(path).sources
+    trials = list(grids.read(path, [f"{name}=photos" for name in names]).trials())
+    assert {trial.source for trial in trials} == set(names)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
