@@ -4,12 +4,14 @@
     python benchmarks/step.py --published dino --torch-python PYTHON
     python benchmarks/step.py --precision mixed_bfloat16 --published dino ...
     python benchmarks/step.py --as-started --published dino ...
+    python benchmarks/step.py --parts muon histograms sinkhorn koleo
 
 With --published the published training step (facebookresearch/dino, `train_one_epoch`)
 takes turns with ours on the same weights and the same views. The losses of the first
 steps stand beside each other, so that nobody compares unlike work. --as-started gives
 each program what it starts with when nobody says otherwise: ours its automatic
-precision for this machine, the published one float32.
+precision for this machine, the published one float32. --parts has ours take turns with
+ours and those parts of the recipe for few photos.
 """
 
 import argparse
@@ -23,6 +25,8 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 
 import turns  # noqa: E402  (found by the line above)
 
+PARTS = ("muon", "histograms", "sinkhorn", "koleo")
+WITH_PARTS = "with the parts"
 LOSS_TOLERANCE = {"float32": 2e-3, "mixed_bfloat16": 2e-2, "mixed_float16": 2e-2}
 
 
@@ -35,6 +39,7 @@ def arguments(words=None):
     parser.add_argument("--xla", action="store_true", help="ours through XLA")
     parser.add_argument("--recompute", action="store_true", help="ours: less memory")
     parser.add_argument("--strategy", default="none", choices=("none", "mirrored"))
+    parser.add_argument("--parts", nargs="+", default=[], choices=PARTS)
     parser.add_argument("--steps", type=int, default=2, help="steps in a turn")
     turns.add_peer(parser)
     return parser.parse_args(words)
@@ -84,37 +89,47 @@ def measure(given):
         if given.as_started:
             ours["precision"], theirs["precision"] = automatic_precision(), "float32"
         commands = turns.commands("step", given, ours, theirs)
+        if given.parts:
+            more = pathlib.Path(folder) / "parts"
+            more.mkdir()
+            more = {**ours, "parts": given.parts, "folder": str(more)}
+            commands[WITH_PARTS] = turns.commands("step", given, more)["ours"]
         sides = turns.started(commands, folder, stack)
         found = turns.take_turns(sides, given.turns, given.steps, warm_up=3)
-    precisions = {"ours": ours["precision"], "published": theirs["precision"]}
+    precisions = dict.fromkeys(found, ours["precision"])
+    precisions["published"] = theirs["precision"]
     return summary(work, found, precisions)
 
 
 def summary(work, found, precisions):
-    """Figures of `take_turns` with rates, shares and the ratio."""
+    """Figures of `take_turns` with rates, shares and the ratios."""
     counted = dict(zip(("ours", "published"), operations(work), strict=True))
     ceilings = [one["ceiling"] for one in found.values() if one["ceiling"]]
     same = len(set(precisions[name] for name in found)) == 1
     sides = {}
     for name, one in found.items():
         told = turns.figures(one)
-        rate = counted[name] / told["median_seconds"]
         # One limit for both where they work alike: the better product of the two.
         ceiling = max(ceilings) if same else one["ceiling"]
         sides[name] = {
             "precision": precisions[name],
             **told,
             "images_per_second": work["batch"] / told["median_seconds"],
-            "operations_per_step": counted[name],
             "matrix_rate": ceiling,
-            "share_of_matrix_rate": rate / ceiling,
             "first_losses": one["first"]["results"],
         }
+        # The parts have products of their own, which are not counted.
+        if name in counted:
+            rate = counted[name] / told["median_seconds"]
+            sides[name]["operations_per_step"] = counted[name]
+            sides[name]["share_of_matrix_rate"] = rate / ceiling
     result = {"work": work, "machine": turns.machine(), "sides": sides}
-    if len(sides) == 2:
-        rates = [side["images_per_second"] for side in sides.values()]
-        result["ours_over_published"] = rates[0] / rates[1]
-        losses = [side["first_losses"] for side in sides.values()]
+    rates = {name: side["images_per_second"] for name, side in sides.items()}
+    if WITH_PARTS in sides:
+        result["parts_over_ours"] = rates[WITH_PARTS] / rates["ours"]
+    if "published" in sides:
+        result["ours_over_published"] = rates["ours"] / rates["published"]
+        losses = [sides[name]["first_losses"] for name in ("ours", "published")]
         result["largest_loss_difference"] = max(
             abs(a - b) for a, b in zip(*losses, strict=True)
         )
@@ -141,6 +156,8 @@ def tell(result):
         for name, side in result["sides"].items()
     }
     turns.tell(told, lines)
+    if "parts_over_ours" in result:
+        print(f"with the parts over without: {result['parts_over_ours']:.3f}")
     if "ours_over_published" in result:
         print(f"ours over published: {result['ours_over_published']:.3f}")
         precisions = {side["precision"] for side in result["sides"].values()}

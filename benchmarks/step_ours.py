@@ -15,6 +15,8 @@ def build(work):
 
     import dino_tf
     from dino_tf.distribute import make_strategy
+    from dino_tf.histograms import HistogramPrediction
+    from dino_tf.muon import Muon, matrix_parts
     from dino_tf.optimizers import AdamW
 
     keras.config.set_dtype_policy(work["precision"])
@@ -28,9 +30,22 @@ def build(work):
             drop_path_rate=work["drop_path"],
             **changes,
         )
+        parts = work.get("parts", ())
         head = dino_tf.DINOHead(work["out_dim"])
-        model = dino_tf.DINO(backbone, head, recompute=work["recompute"])
-        optimizer = AdamW(learning_rate=1e-4, weight_decay=0.04)
+        centering = "sinkhorn" if "sinkhorn" in parts else "center"
+        loss = dino_tf.DINOLoss(work["out_dim"], centering=centering)
+        model = dino_tf.DINO(
+            backbone,
+            head,
+            loss,
+            recompute=work["recompute"],
+            koleo_weight=0.1 if "koleo" in parts else 0.0,
+            histograms=HistogramPrediction(20.0) if "histograms" in parts else None,
+        )
+        rates = {"learning_rate": 1e-4, "weight_decay": 0.04}
+        optimizer = AdamW(**rates)
+        if "muon" in parts:
+            optimizer = Muon(**rates, parts=matrix_parts(model, backbone))
         if work["precision"] == "mixed_float16":
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         model.compile(optimizer, jit_compile=work["xla"])

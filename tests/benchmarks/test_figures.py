@@ -51,6 +51,20 @@ def test_step_tells_unlike_losses(answer, capsys):
     told(step, result, capsys, "losses NOT ALIKE")
 
 
+def test_step_with_parts_of_the_recipe(answer, capsys):
+    import step
+
+    work = {"arch": "vit_tiny", "patch_size": 16, "global_size": 64, "local_size": 32}
+    work |= {"num_local": 1, "batch": 4, "out_dim": 64}
+    found = {
+        "ours": answer([1.0], [4.0], 1e11),
+        step.WITH_PARTS: answer([1.25], [9.0], 1e11),
+    }
+    result = step.summary(work, found, dict.fromkeys(found, "float32"))
+    assert "share_of_matrix_rate" not in result["sides"][step.WITH_PARTS]
+    told(step, result, capsys, "with the parts over without: 0.800")
+
+
 @pytest.mark.parametrize(
     ("has_bf16", "precision"), [(True, "mixed_bfloat16"), (False, "float32")]
 )

@@ -37,9 +37,12 @@ def test_knn(tmp_path, monkeypatch, capsys):
 def test_step(tmp_path, monkeypatch, capsys):
     words = [*TINY, *"--global-size 32 --local-size 16 --num-local 1".split()]
     words += "--batch 2 --out-dim 16 --steps 1".split()
+    words += "--parts muon histograms sinkhorn koleo".split()
     result = result_of("step", words, tmp_path, monkeypatch, capsys)
-    assert set(result) == KEYS
-    side = result["sides"]["ours"]
+    assert set(result) == KEYS | {"parts_over_ours"}
+    side, parts = (result["sides"][name] for name in ("ours", "with the parts"))
+    # The same weights, but another step.
+    assert parts["first_losses"][1:] != side["first_losses"][1:]
     assert set(side) >= {"images_per_second", "share_of_matrix_rate", "peak_mb"}
     assert len(side["first_losses"]) == 3
 
