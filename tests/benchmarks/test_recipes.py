@@ -17,6 +17,7 @@ sys.path.insert(0, str(FOLDER))
 import cuts  # noqa: E402
 import findings  # noqa: E402
 import grid as grids  # noqa: E402
+import histograms_alone  # noqa: E402
 import left_out  # noqa: E402
 import study  # noqa: E402
 
@@ -232,6 +233,19 @@ def test_standard_errors_are_told_and_older_trials_have_none():
     words = "at most: k-NN of each photo by all others ± 1.1 points for one network"
     assert words in findings.words_on_errors([first, second])
     assert findings.words_on_errors([first]) == ""
+
+
+def test_histograms_are_judged_without_a_network(tmp_path, capsys):
+    cuts.cut("scenes:32", tmp_path / "cut")
+    assert histograms_alone.main([f"shards:{tmp_path / 'cut'}", "--size", "56"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["photos"] == 32 and 0 < found["knn_all"] < 100
+    assert found["knn"] * 8 % 100 == 0
+
+
+def test_histograms_of_no_cut_are_refused_in_one_line(tmp_path, capsys):
+    assert histograms_alone.main([f"shards:{tmp_path / 'cut'}"]) == 1
+    assert capsys.readouterr().err.startswith("error: ")
 
 
 @pytest.mark.slow
