@@ -29,12 +29,16 @@ from dino_tf.transforms.multicrop import MultiCrop
 from dino_tf.views import views_outermost
 from dino_tf.workload import (
     count_numbers,
+    histogram_flops,
     masked_flops,
     matmul_rate,
+    muon_flops,
     seconds_per_photo,
     step_flops,
     step_share,
 )
+
+MUON_END = 1 / 200  # share of its rate that is left at the end
 
 
 def build_model(config, steps):
@@ -125,8 +129,10 @@ def new_patches(config, out_dim, head, temperature):
 
 def new_histograms(config):
     """`HistogramPrediction` of a configuration, None where it asks for none."""
-    weight = config.loss.histogram_weight
-    return HistogramPrediction(weight, name="histograms") if weight else None
+    weight, std = config.loss.histogram_weight, config.views.std
+    if not weight:
+        return None
+    return HistogramPrediction(weight, sum(std) / len(std), name="histograms")
 
 
 def new_backbone(config):
@@ -186,23 +192,21 @@ def new_optimizer(config, steps, total, model):
         model: The `DINO` that it is for.
     """
     settings = config.optimizer
-    rate = WarmupCosine(
-        checks.peak_rate(config),
-        settings.min_lr,
-        total,
-        round(settings.warmup_epochs * steps),
-    )
+    warm_up = round(settings.warmup_epochs * steps)
+    rate = WarmupCosine(checks.peak_rate(config), settings.min_lr, total, warm_up)
     decay = WarmupCosine(settings.weight_decay, settings.weight_decay_end, total)
     shares = None
     if settings.layer_decay != 1 or settings.patch_embed_lr != 1:
         factors = settings.layer_decay, settings.patch_embed_lr
         tokens = [model.patches.mask_token] if model.patches else ()
         shares = rate_shares(model, model.student_backbone, *factors, tokens)
-    kind, options = OPTIMIZERS.get(settings.name, Muon), {}
-    if kind is Muon:
-        options["parts"] = matrix_parts(model, model.student_backbone)
-        options["factor"] = settings.muon_lr / checks.peak_rate(config)
-    optimizer = kind(rate, decay, shares=shares, **options)
+    if settings.name == "muon":
+        parts = matrix_parts(model, model.student_backbone)
+        peak = settings.muon_lr
+        length = WarmupCosine(peak, peak * MUON_END, total, warm_up)
+        optimizer = Muon(rate, decay, parts, length, shares=shares)
+    else:
+        optimizer = OPTIMIZERS[settings.name](rate, decay, shares=shares)
     if config.run.precision == "mixed_float16":
         return keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer
@@ -313,6 +317,12 @@ def _photo_flops(config, views):
     sizes += [head.bottleneck_dim, head.out_dim]
     patch_size, sides = config.model.patch_size, _sides(views)
     flops = step_flops(sides, patch_size, width, depth, sizes)
+    if loss.histogram_weight:
+        # With masked patches the last block of the global crops is whole as it is.
+        cut = [side for side in sides if not (loss.ibot_weight and side[2])]
+        flops += histogram_flops(cut, patch_size, width)
+    if config.optimizer.name == "muon":
+        flops += muon_flops(width, depth) / config.pipeline.batch_size
     if loss.ibot_weight:
         sizes[-1] = head.ibot_out_dim or head.out_dim
         share = loss.ibot_mask_probability * sum(loss.ibot_mask_ratio) / 2

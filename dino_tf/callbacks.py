@@ -8,6 +8,7 @@ import keras
 from dino_tf.datasets.source import Source
 from dino_tf.errors import Diverged, UserError
 from dino_tf.evaluate.subject import Data, Subject
+from dino_tf.muon import Muon
 from dino_tf.schedules import value_at
 from dino_tf.tasks import check_options, find_task
 from dino_tf.transforms.image import IMAGENET_MEAN, IMAGENET_STD
@@ -21,11 +22,16 @@ class StopWhenNotFinite(keras.callbacks.Callback):
         loss = (logs or {}).get("loss")
         if loss is not None and not math.isfinite(loss):
             step = int(self.model.optimizer.iterations.numpy())
+            muon = ", --optimizer.muon_lr" if self._has_muon() else ""
             raise Diverged(
                 f"the loss is {loss} at step {step}: training stopped. Try a lower "
-                "--optimizer.lr, --run.precision float32, or a lower "
+                f"--optimizer.lr{muon}, --run.precision float32, or a lower "
                 "--loss.teacher_temp"
             )
+
+    def _has_muon(self):
+        optimizer = self.model.optimizer
+        return isinstance(getattr(optimizer, "inner_optimizer", optimizer), Muon)
 
 
 class Throughput(keras.callbacks.Callback):

@@ -308,9 +308,12 @@ def _check_pairs(config):
     if config.optimizer.teacher_momentum_end < start:
         words = f"optimizer.teacher_momentum {start} or more"
         _refuse(config, "optimizer.teacher_momentum_end", words)
-    peak = peak_rate(config)
-    if config.optimizer.min_lr > peak:
+    peak, optimizer = peak_rate(config), config.optimizer
+    if optimizer.min_lr > peak:
         _refuse(config, "optimizer.min_lr", f"up to the peak of the rate, {peak:g}")
+    plain = FIELDS["optimizer.muon_lr"].default
+    if optimizer.name != "muon" and optimizer.muon_lr != plain:
+        _refuse(config, "optimizer.muon_lr", f"{plain} without optimizer.name muon")
 
 
 def _check_heads(config):

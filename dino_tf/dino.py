@@ -45,8 +45,8 @@ class DINO(FitOnWorkers, Passes, keras.Model):
             stays as it is (published: one epoch).
         accumulate_steps: Number of parts that a batch is computed in, one after the
             other; B is a multiple of it. Gradients and center are those of the whole
-            batch (except for batch norm, Sinkhorn-Knopp centering and KoLeo, which
-            see the parts).
+            batch (except for batch norm, Sinkhorn-Knopp centering, KoLeo and
+            histograms, which see the parts).
         recompute: Compute the blocks of a `VisionTransformer` once more for the
             gradient instead of keeping them: less memory, up to a third more work.
         koleo_weight: Weight of `koleo.koleo` of the student's CLS features, summed

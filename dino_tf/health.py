@@ -3,7 +3,7 @@
 Pure: records of numbers in, words out. The rules, the first that holds:
 
 * **diverging**: a number is not finite, or in some epoch the student's weights grew by
-  more than `GROWTH`.
+  more than `GROWTH` (those that Muon moves left out: its steps have one length).
 * **starting**: fewer than `EPOCHS` epochs or `STEPS` steps, or the learning rate still
   rises; in the first `YOUNG` steps also where a collapse to uniform is near and not yet
   sure: above `SURE` a healthy training may come through there.
@@ -167,8 +167,9 @@ def advise(verdict, settings=None, steps=None, names=None):
             f" After only {steps:.0f} steps it may be too early to tell: a longer "
             "training may get over it, with nothing changed."
         )
-    for remedy, option, is_worth in REMEDIES[verdict]:
-        value = (settings or {}).get(option)
+    settings = settings or {}
+    for remedy, option, is_worth in _remedies(verdict, settings):
+        value = settings.get(option)
         worth = value is None or is_worth is None or is_worth(value)
         if worth and option not in told:
             told.add(option)
@@ -176,6 +177,15 @@ def advise(verdict, settings=None, steps=None, names=None):
             now = "" if value is None else f" (now {_short(value)})"
             sentences.append(f"{remedy}: {name}{now}")
     return sentences
+
+
+def _remedies(verdict, settings):
+    """Those of a verdict; with Muon also the rate of its matrices."""
+    for remedy in REMEDIES[verdict]:
+        yield remedy
+        words, option, is_worth = remedy
+        if option == "optimizer.lr" and settings.get("optimizer.name") == "muon":
+            yield f"{words}, that of the blocks", "optimizer.muon_lr", is_worth
 
 
 def _short(value):

@@ -16,16 +16,18 @@ from dino_tf.views import views_outermost
 
 BINS = 9
 GLOBAL_REGIONS, LOCAL_REGIONS, QUARTERS = 4, 2, 2  # a side
-FLAT = 1e-2  # below this length of a cell's histogram, of pixels in 0 to 1, it fades
-GREY = 0.225  # deviation of the channels, so that pixels are about 0 to 1 again
+FLAT = 1e-2  # square of the length below which the histogram of a cell fades
+GREY = 0.225  # ImageNet's mean deviation, by which pixels are 0 to 1 again
+LEAST = 2e-3  # variance of a number, below which nothing is left to tell
 
 
-def gradient_histograms(images, cell):
+def gradient_histograms(images, cell, deviation=GREY):
     """How strong the gradients of an image are in each direction, cell by cell.
 
     Args:
         images: (N, H, W, 3) normalised float.
         cell: Side of a cell in pixels; what is left at the right and below is cut off.
+        deviation: That the images are normalised by, in the mean of the channels.
 
     Returns:
         float32 (N, H // cell, W // cell, 9): histograms over the directions 0 to 180
@@ -36,7 +38,7 @@ def gradient_histograms(images, cell):
         Dalal and Triggs 2005, with one cell for a block; without the votes between
         cells.
     """
-    grey = ops.mean(ops.cast(images, "float32"), axis=-1) * GREY
+    grey = ops.mean(ops.cast(images, "float32"), axis=-1) * deviation
     padded = ops.pad(grey, ((0, 0), (1, 1), (1, 1)), mode="symmetric")
     across = padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]
     down = padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
@@ -77,20 +79,22 @@ class HistogramPrediction(keras.layers.Layer):
 
     Args:
         weight: Of the loss beside that of the CLS features, above 0.
+        deviation: As for `gradient_histograms`, above 0.
 
     Raises:
-        ValueError: The weight is out of its range.
+        ValueError: A number is out of its range.
 
     Reference:
         Wei et al. 2022, arXiv 2112.09133 (MaskFeat), where hidden patches guess their
         own. Here all patches do, and the CLS feature too: few updates reach it sooner.
     """
 
-    def __init__(self, weight=1.0, **kwargs):
+    def __init__(self, weight=1.0, deviation=GREY, **kwargs):
         super().__init__(**{"dtype": "float32", **kwargs})
-        if not weight > 0:
-            raise ValueError(f"weight={weight}: expected above 0")
-        self.weight = weight
+        for name, value in (("weight", weight), ("deviation", deviation)):
+            if not 0 < value < math.inf:
+                raise ValueError(f"{name}={value}: expected above 0, and finite")
+        self.weight, self.deviation = weight, deviation
         sides = {"large": GLOBAL_REGIONS, "small": LOCAL_REGIONS, "patch": QUARTERS}
         self.layers = {name: self._layer(name, side) for name, side in sides.items()}
 
@@ -133,7 +137,8 @@ class HistogramPrediction(keras.layers.Layer):
 
         Returns:
             Scalar from 0, the mean of the shares: of regions and of patches, of global
-            and of local crops. Each is over what differs between the crops of a batch.
+            and of local crops. Each is over what differs between the crops of the
+            batch, or of the part of it that is computed at once.
         """
         count, shares = global_views.shape[1], []
         groups = (
@@ -143,7 +148,8 @@ class HistogramPrediction(keras.layers.Layer):
         for (name, side, known, views), patches in zip(groups, tokens, strict=False):
             images = views_outermost(views)
             grid = round(patches.shape[1] ** 0.5) * QUARTERS
-            cells = gradient_histograms(images, images.shape[1] // grid)
+            size = images.shape[1] // grid
+            cells = gradient_histograms(images, size, self.deviation)
             known = ops.reshape(known, (-1, known.shape[-1]))
             truth = in_regions(cells, side)
             shares.append(_left(self.layers[name](known), truth))
@@ -152,7 +158,8 @@ class HistogramPrediction(keras.layers.Layer):
         return sum(shares) / len(shares)
 
     def get_config(self):
-        return {**super().get_config(), "weight": self.weight}
+        own = {"weight": self.weight, "deviation": self.deviation}
+        return {**super().get_config(), **own}
 
 
 def _by_patch(cells):
@@ -164,8 +171,8 @@ def _by_patch(cells):
 
 
 def _left(guess, truth):
-    """Share of the variance of each number that a guess of it leaves."""
+    """Share of the variance that a guess leaves; where hardly any is, of `LEAST`."""
     truth = ops.stop_gradient(ops.reshape(truth, (-1, guess.shape[-1])))
     wrong = ops.square(ops.reshape(guess, (-1, guess.shape[-1])) - truth)
-    spread = ops.sum(ops.var(truth, axis=0))
-    return ops.sum(ops.mean(wrong, axis=0)) / (spread + 1e-6)
+    spread = ops.maximum(ops.mean(ops.var(truth, axis=0)), LEAST)
+    return ops.mean(wrong) / spread

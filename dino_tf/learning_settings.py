@@ -66,7 +66,8 @@ class Optimizer:
     lr: float = setting(
         5e-4,
         "learning rate for 256 photos per update: the peak after the warm-up is "
-        "lr * pipeline.batch_size / 256, or by optimizer.lr_scaling",
+        "lr * pipeline.batch_size / 256, or by optimizer.lr_scaling; with muon of all "
+        "but the matrices of the blocks",
     )
     lr_scaling: Literal["linear", "sqrt"] = setting(
         "linear",
@@ -78,7 +79,7 @@ class Optimizer:
         0.03,
         "muon: length in every direction of a step of the matrices of the blocks, "
         "while all else goes by adamw with optimizer.lr: the peak after the warm-up, "
-        "for every batch",
+        "for every batch; at the end a 200th of it is left",
     )
     layer_decay: float = setting(
         1.0,

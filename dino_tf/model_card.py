@@ -217,15 +217,18 @@ def _training(weights):
     if not (run / "config.yaml").is_file():
         return "Not known: the weights came without the settings of a run."
     config = Config.from_yaml(run / "config.yaml")
-    views, model = config.views, config.model
+    views, model, optimizer = config.views, config.model, config.optimizer
+    matrices = ""
+    if optimizer.name == "muon":
+        matrices = f" ({optimizer.muon_lr} for the matrices of the blocks)"
     text = (
         f"By self-distillation without labels on `{_data_name(config.data)}`: "
         f"{config.run.epochs} epochs{phases.words(config)} in batches of "
         f"{config.pipeline.batch_size}, two global crops of "
         f"{views.global_size} and {views.num_local} local crops of "
         f"{views.local_size} pixels, {config.head.out_dim} prototypes, "
-        f"{config.optimizer.name} with a learning rate of {config.optimizer.lr} for "
-        f"256 photos, drop path {model.drop_path_rate}, seed {config.run.seed}."
+        f"{optimizer.name} with a learning rate of {optimizer.lr} for 256 photos"
+        f"{matrices}, drop path {model.drop_path_rate}, seed {config.run.seed}."
     )
     summary = members(read_object(run / "summary.json"))
     numbers = {key: number(value) for key, value in summary.items()}

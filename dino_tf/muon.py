@@ -17,7 +17,8 @@ def orthogonalised(matrix):
         matrix: (M, N); zeros stay zeros.
 
     Returns:
-        (M, N), singular values between about 0.7 and 1.2.
+        (M, N), singular values between about 0.7 and 1.2; less where they were below
+        3e-3 of the root of the sum of their squares.
 
     Reference:
         Jordan et al. 2024, kellerjordan.github.io/posts/muon, for coefficients and
@@ -65,16 +66,17 @@ def matrix_parts(model, backbone):
 class Muon(AdamW):
     """AdamW whose steps of some matrices are orthogonalised momentum.
 
-    A matrix (M, N) goes by `factor` times the learning rate in each of its singular
-    directions, and by the root of N / M more where N is the larger; that is a step of
-    one length whatever the gradient, so that directions in which it is small are
-    learnt as well. The decay is that of AdamW.
+    A matrix (M, N) goes by `matrix_rate` in each of its singular directions, and by
+    the root of N / M more where N is the larger; that is a step of one length whatever
+    the gradient, so that directions in which it is small are learnt as well. The decay
+    is that of AdamW, by the learning rate.
 
     Args:
         learning_rate: Number or schedule.
         weight_decay: Number or schedule.
         parts: As `matrix_parts` gives them; None is AdamW for all.
-        factor: Steps of the matrices, as multiples of the learning rate, above 0.
+        matrix_rate: Length of the steps of the matrices, a number above 0 or a
+            schedule; None takes the learning rate.
         momentum: Share of the running sum of gradients kept, in [0, 1); Nesterov's.
         **kwargs: As for `AdamW`.
 
@@ -87,50 +89,67 @@ class Muon(AdamW):
         AdamW in Transformers Liu et al. 2025, arXiv 2502.16982.
     """
 
+    schedules = (*AdamW.schedules, "matrix_rate")
+
     def __init__(
         self,
         learning_rate=5e-4,
         weight_decay=0.04,
         parts=None,
-        factor=1.0,
+        matrix_rate=None,
         momentum=0.95,
         name="muon",
         **kwargs,
     ):
         super().__init__(learning_rate, weight_decay, name=name, **kwargs)
-        if not factor > 0 or not 0 <= momentum < 1:
+        is_number = matrix_rate is not None and not callable(matrix_rate)
+        if is_number and not matrix_rate > 0 or not 0 <= momentum < 1:
             raise ValueError(
-                f"factor={factor}, momentum={momentum}: expected above 0, and 0 to "
-                "less than 1"
+                f"matrix_rate={matrix_rate}, momentum={momentum}: expected above 0, "
+                "and 0 to less than 1"
             )
         self.parts = None if parts is None else tuple(int(n) for n in parts)
-        self.factor, self.momentum = factor, momentum
+        self.matrix_rate, self.momentum = matrix_rate, momentum
 
     def build(self, variables):
         if self.parts is not None and not self.built:
             _check_parts(self.parts, variables)
         super().build(variables)
 
-    def step_of(self, gradient, variable, rate, kept, power_1, power_2, epsilon):
+    def numbers_of(self, variables, active, rate, decay):
+        """Those of AdamW, and the length of a matrix's step."""
+        length = rate
+        if self.matrix_rate is not None:
+            length = self.matrix_rate
+            length = length(self.iterations) if callable(length) else length
+            length = self._rates(ops.cast(length, "float32"), variables)
+        numbers = super().numbers_of(variables, active, rate, decay)
+        return [*numbers, length * ops.ones_like(active)]
+
+    def step_of(self, gradient, variable, *numbers):
         """Decay, then the orthogonalised step, or Adam's."""
         place = self._get_variable_index(variable)
         parts = self.parts[place] if self.parts else 0
+        *of_adam, length = numbers
         if not parts:
-            numbers = rate, kept, power_1, power_2, epsilon
-            return super().step_of(gradient, variable, *numbers)
+            return super().step_of(gradient, variable, *of_adam)
+        kept = of_adam[1]
         average = self._momentums[place]
         self.assign(average, average * self.momentum + gradient)
         ahead = gradient + self.momentum * average
         found = [_step(part) for part in ops.split(ahead, parts, axis=1)]
         step = ops.concatenate(found, axis=1)
-        variable.assign(variable * kept - rate * self.factor * step)
+        variable.assign(variable * kept - length * step)
         return None
 
     def get_config(self):
+        rate = self.matrix_rate
+        if callable(rate):
+            rate = keras.saving.serialize_keras_object(rate)
         return {
             **super().get_config(),
             "parts": None if self.parts is None else list(self.parts),
-            "factor": self.factor,
+            "matrix_rate": rate,
             "momentum": self.momentum,
         }
 

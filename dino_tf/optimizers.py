@@ -27,6 +27,7 @@ class _ScheduledDecay:
     """
 
     reduces_gradients = False
+    schedules = ("learning_rate", "weight_decay")  # in a configuration
 
     def __init__(self, learning_rate, weight_decay=0.0, shares=None, **kwargs):
         super().__init__(learning_rate=learning_rate, weight_decay=0.0, **kwargs)
@@ -99,7 +100,7 @@ class _ScheduledDecay:
     @classmethod
     def from_config(cls, config, custom_objects=None):
         config = dict(config)
-        for key in ("learning_rate", "weight_decay"):
+        for key in cls.schedules:
             if isinstance(config.get(key), dict):
                 config[key] = keras.saving.deserialize_keras_object(
                     config[key], custom_objects=custom_objects

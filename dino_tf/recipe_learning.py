@@ -17,6 +17,7 @@ LARGE_DATA = 100_000
 # Updates of 64 photos each, up to which the recipe for few photos is taken.
 FEW_UPDATES, UPDATE = 5_000, 64
 FEW_BATCH, FEW_SPAN = 32, 200  # photos; updates that the teacher averages, at most
+FEW_RATE = 2e-4  # peak for so few photos
 PUBLISHED_SIZE = 224  # pixels a side of a global crop
 # What takes the place of the published value, and why.
 FEW_PHOTOS = {
@@ -26,7 +27,6 @@ FEW_PHOTOS = {
     "loss.warmup_teacher_temp": (0.02, "at the start answers differ little"),
     "head.use_bn": (True, "features that are alike are told apart sooner"),
     "optimizer.name": ("muon", "few updates have to go in all directions"),
-    "optimizer.lr": (1.6e-3, "a batch is small, and its rate goes by its size"),
     "optimizer.freeze_last_layer_epochs": (0, "an epoch is too much of a short run"),
     "optimizer.teacher_momentum_end": (0.995, "at 1 it would stand still too soon"),
     "model.drop_path_rate": (0.0, "every update is needed by every block"),
@@ -52,12 +52,25 @@ def apply_recipe(config, facts):
     if config.run.recipe != "few_photos":
         return {}
     left, reasons = _does_not_go(config, facts), {}
-    for key, (value, reason) in {**FEW_PHOTOS, **_blur(config)}.items():
+    changes = {**FEW_PHOTOS, **_rate(config), **_blur(config)}
+    for key, (value, reason) in changes.items():
         plain = settings.value_of(config, key) == FIELDS[key].default
         if plain and key not in config.given and key not in left:
             settings.assign(config, key, value)
             reasons[key] = f"few photos: {reason}"
     return reasons
+
+
+def _rate(config):
+    """Rate for 256 photos whose peak for 32 is `FEW_RATE`.
+
+    For fewer photos it falls with the batch; for more it rises with its root only: at
+    1e-3 and more deep networks fell into one answer.
+    """
+    more = max(config.pipeline.batch_size / FEW_BATCH, 1.0)
+    rate = round(FEW_RATE * 256 / FEW_BATCH / math.sqrt(more), 6)
+    reason = f"a peak of {FEW_RATE:g} for {FEW_BATCH} photos, by the root for more"
+    return {"optimizer.lr": (rate, reason)}
 
 
 def _blur(config):
@@ -91,7 +104,7 @@ def _does_not_go(config, facts):
         left |= {"optimizer.name", "model.drop_path_rate", "loss.histogram_weight"}
     if config.model.patch_size % 2:
         left.add("loss.histogram_weight")
-    if optimizer.name != "adamw" or optimizer.lr_scaling != "linear":
+    if optimizer.name not in ("adamw", "muon") or optimizer.lr_scaling != "linear":
         left.add("optimizer.lr")
     if not config.views.num_local:
         # The large crops then have to show parts as well.

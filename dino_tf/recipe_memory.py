@@ -29,7 +29,17 @@ def gigabytes_per_photo(config, network=None):
     if config.run.recompute:
         # The residual stream in float32, and everything of one block at a time.
         each = 4 + each / depth
-    return (each * tokens * depth * width + _bytes_of_masks(config, size)) / 1e9
+    more = _bytes_of_masks(config, size) + _bytes_of_histograms(config)
+    return (each * tokens * depth * width + more) / 1e9
+
+
+def _bytes_of_histograms(config):
+    """Votes of all pixels of one photo's crops for 9 bins, in three float32 arrays."""
+    if not config.loss.histogram_weight:
+        return 0.0
+    views = phases.largest_views(config)
+    pixels = 2 * views.global_size**2 + views.num_local * views.local_size**2
+    return 3 * 4 * 9 * pixels
 
 
 def _bytes_of_masks(config, size):

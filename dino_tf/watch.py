@@ -152,8 +152,18 @@ class Health(keras.callbacks.Callback):
         }
 
     def _weight_norm(self):
-        """L2 norm of the student's weights."""
-        squares = [tf.nn.l2_loss(v.value) for v in self.model.trainable_variables]
+        """L2 norm of the student's weights, but for what Muon moves.
+
+        Its steps have one length: these norms grow with their number, and tell nothing.
+        """
+        optimizer, weights = self.model.optimizer, self.model.trainable_variables
+        parts = getattr(getattr(optimizer, "inner_optimizer", optimizer), "parts", None)
+        kept = (
+            [v for v, n in zip(weights, parts, strict=True) if not n]
+            if parts
+            else weights
+        )
+        squares = [tf.nn.l2_loss(v.value) for v in kept]
         return float(np.sqrt(2.0 * np.sum(np.asarray(squares, np.float64))))
 
     def _measures(self, epoch):

@@ -98,6 +98,33 @@ def masked_flops(views, patch_size, width, head_sizes, share):
     return total
 
 
+def histogram_flops(views, patch_size, width):
+    """What histograms add to `step_flops` of one photo: the student's last block whole.
+
+    Args:
+        views: As in `flops_per_photo`.
+        patch_size: Side of a patch in pixels.
+        width: Width D.
+    """
+    sides = [(count, (side // patch_size) ** 2) for count, side, _ in views]
+    return sum(STUDENT_PASSES * count * _left_out(n, width) for count, n in sides)
+
+
+def muon_flops(width, depth, iterations=5):
+    """Floating-point operations of orthogonalising all matrices once, whatever a batch.
+
+    Of each m x n, m the smaller, an iteration makes two products of m x m x n and one
+    of m x m x m: four matrices of width by width in a block and two of four times it.
+
+    Args:
+        width: Width D.
+        depth: Blocks.
+        iterations: Of each matrix.
+    """
+    square, wide = 4 + 2, 4 * 4 + 2
+    return depth * iterations * (4 * square + 2 * wide) * width**3
+
+
 def step_share(width, dtype="float32"):
     """Share of the machine's matrix-product rate that a whole training step reaches.
 

@@ -105,6 +105,27 @@ def test_terms_of_the_loss():
     assert plain.dino_loss.centering == "center" and plain.koleo_weight == 0
 
 
+def test_parts_of_the_recipe_for_few_photos():
+    model = built(
+        run__recipe="few_photos",
+        loss__histogram_weight=3.0,
+        optimizer__muon_lr=0.05,
+        optimizer__warmup_epochs=2,
+        views__std=(0.2, 0.3, 0.4),
+    )
+    assert model.histograms.weight == 3.0
+    assert model.histograms.deviation == pytest.approx(0.3)
+    optimizer = model.optimizer
+    assert sorted(optimizer.parts)[-8:] == [1] * 6 + [3] * 2
+    lengths = [float(optimizer.matrix_rate(step)) for step in (10, 50)]
+    assert lengths == pytest.approx([0.05, 0.05 / 200])
+    # 16 photos of 256, at 1.6e-3.
+    rates = [float(optimizer._learning_rate(step)) for step in (10, 50)]
+    assert rates == pytest.approx([1e-4, 1e-6])
+    plain = built(run__recipe="published")
+    assert plain.histograms is None and type(plain.optimizer).__name__ == "AdamW"
+
+
 def test_what_is_frozen():
     model = built(
         optimizer__freeze_blocks=1,
@@ -144,6 +165,10 @@ def test_mimetic_start_is_that_of_the_seed():
         ({"optimizer__freeze_backbone_epochs": 11}, "got 11, allowed: at most 10"),
         ({"optimizer__layer_decay": 1.5}, "got 1.5, allowed: above 0, up to 1"),
         ({"optimizer__patch_embed_lr": 0.0}, "got 0.0, allowed: above 0"),
+        (
+            {"optimizer__muon_lr": 0.1, "optimizer__name": "adamw"},
+            "got 0.1, allowed: 0.03 without optimizer.name muon",
+        ),
         (
             {"optimizer__patch_embed_lr": 0.5, "optimizer__freeze_patch_embed": True},
             "got 0.5, allowed: 1 for a frozen patch projection",

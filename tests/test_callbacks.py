@@ -12,6 +12,7 @@ import pytest
 from dino_tf import callbacks
 from dino_tf.datasets.arrays import ArraySource
 from dino_tf.errors import Diverged, UserError
+from dino_tf.muon import Muon
 from dino_tf.optimizers import AdamW
 from dino_tf.run_folder import RunFolder
 from dino_tf.schedules import EpochLinear, WarmupCosine
@@ -48,6 +49,13 @@ def test_stops_when_the_loss_is_not_finite(loss):
     callback.on_train_batch_end(1, None)
     with pytest.raises(Diverged, match="at step 3: training stopped"):
         callback.on_train_batch_end(2, {"loss": loss})
+
+
+def test_a_loss_that_is_no_number_names_the_rate_of_muon():
+    callback = attached(callbacks.StopWhenNotFinite())
+    callback.model.optimizer = Muon(0.1)
+    with pytest.raises(Diverged, match="--optimizer.lr, --optimizer.muon_lr, --run"):
+        callback.on_train_batch_end(0, {"loss": float("nan")})
 
 
 def test_throughput_leaves_the_first_step_out(clock):

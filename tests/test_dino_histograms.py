@@ -34,7 +34,8 @@ def views(batch=8):
 
 
 def muon_of(model, rate):
-    return Muon(rate, parts=matrix_parts(model, model.student_backbone), factor=5.0)
+    parts = matrix_parts(model, model.student_backbone)
+    return Muon(rate, parts=parts, matrix_rate=5.0 * rate)
 
 
 def fitted(strategy=None, optimizer=SGD, rate=1e-2, jit_compile=False, **kwargs):

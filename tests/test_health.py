@@ -221,6 +221,23 @@ def test_advice_names_options_that_exist_and_their_values():
     assert center.endswith("--loss.center_momentum (now 1.0)")
 
 
+def test_advice_names_both_rates_of_muon():
+    settings = {
+        "optimizer.name": "muon",
+        "optimizer.lr": 1e-3,
+        "optimizer.muon_lr": 0.03,
+    }
+    for verdict in BAD:
+        told = advise(verdict, settings)
+        own = next(i for i, s in enumerate(told) if "--optimizer.lr (now 0.001)" in s)
+        assert told[own + 1].endswith(
+            ", that of the blocks: --optimizer.muon_lr (now 0.03)"
+        )
+        assert not any(
+            "muon" in s for s in advise(verdict, {"optimizer.name": "adamw"})
+        )
+
+
 def test_advice_asks_for_what_is_not_so_already():
     def first(value):
         return advise(UNIFORM, {"loss.teacher_temp": value})[1]

@@ -147,14 +147,34 @@ def test_what_it_cannot_be_for(backbone, words):
         HistogramPrediction().check(backbone)
 
 
-def test_a_weight_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="weight=0: expected above 0"):
-        HistogramPrediction(0)
+@pytest.mark.parametrize("photos", [1, 4])
+def test_photos_without_edges_and_single_ones_leave_a_bounded_share(photos):
+    made, (large, small) = prediction(), batch(photos)
+    features = np.ones((3, photos, 6), "float32")
+    tokens = [np.ones((photos * n, p, 6), "float32") for n, p in ((2, 16), (1, 4))]
+    for views in ((large, small), (0 * large, 0 * small)):
+        assert 0.5 < float(made.loss(features, tokens, *views)) < 40
+
+
+def test_the_deviation_is_that_of_the_pixels():
+    images = batch()[0][:, 0]
+    found = gradient_histograms(0.1 * images, 2, 0.5)
+    expected = gradient_histograms(0.05 * images, 2, 1.0)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert np.abs(found - gradient_histograms(0.1 * images, 2)).max() > 0.01
+
+
+@pytest.mark.parametrize("value", [0, float("inf"), -1.0])
+def test_numbers_out_of_range_are_refused(value):
+    for name in ("weight", "deviation"):
+        with pytest.raises(ValueError, match=f"{name}={value}: expected above 0"):
+            HistogramPrediction(**{name: value})
 
 
 def test_made_again_from_its_configuration():
-    made = HistogramPrediction(3.0)
+    made = HistogramPrediction(3.0, 0.3)
     again = keras.saving.deserialize_keras_object(
         keras.saving.serialize_keras_object(made)
     )
-    assert again.weight == 3.0 and again.dtype_policy.name == "float32"
+    assert (again.weight, again.deviation) == (3.0, 0.3)
+    assert again.dtype_policy.name == "float32"

@@ -52,7 +52,7 @@ def steps(optimizer, gradients, shape=(2, 2)):
 
 
 def test_two_steps_by_hand():
-    optimizer = Muon(0.1, 0.0, parts=(1, 0), factor=3.0, momentum=0.5)
+    optimizer = Muon(0.1, 0.0, parts=(1, 0), matrix_rate=0.3, momentum=0.5)
     first, second = steps(optimizer, [np.diag([2.0, 1.0]), np.diag([0.0, 1.0])])
     # 2, 1 in the sum, and 1.5 times that ahead: 0.3 long in both directions.
     expected = -0.3 * quintic(np.array([2, 1]) / 5**0.5)
@@ -83,7 +83,7 @@ def test_wide_matrices_go_further():
 
 def test_decay_is_that_of_adamw():
     kept = []
-    for optimizer in (AdamW(0.1, 0.5), Muon(0.1, 0.5, parts=(1,), factor=7.0)):
+    for optimizer in (AdamW(0.1, 0.5), Muon(0.1, 0.5, parts=(1,), matrix_rate=0.7)):
         weight = keras.Variable(np.ones((2, 2), "float32"))
         optimizer.build([weight])
         gradient = np.array([[1e-12, 0.0], [0.0, 0.0]], "float32")
@@ -125,7 +125,7 @@ def test_other_networks_are_refused():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"factor": 0.0}, "factor=0.0"),
+        ({"matrix_rate": 0.0}, "matrix_rate=0.0"),
         ({"momentum": 1.0}, "momentum=1.0"),
         ({"parts": (1,)}, "1 parts for 2 variables"),
         ({"parts": (3, 0)}, r"parts=3 of .* \(2, 2\): expected 0, or a divisor"),
@@ -139,7 +139,26 @@ def test_what_cannot_be(options, words):
 
 def test_configuration_round_trip():
     rate = WarmupCosine(0.1, 0.0, 10, 2)
-    made = Muon(rate, 0.2, parts=(3, 0), factor=9.0, momentum=0.9, shares=(1, 0.5))
+    length = WarmupCosine(0.3, 0.1, 10, 2)
+    made = Muon(rate, 0.2, (3, 0), length, momentum=0.9, shares=(1, 0.5))
     again = Muon.from_config(made.get_config())
     assert again.get_config() == made.get_config()
-    assert (again.parts, again.factor, again.momentum) == ((3, 0), 9.0, 0.9)
+    assert (again.parts, again.momentum, again.matrix_rate.base) == ((3, 0), 0.9, 0.3)
+    number = Muon.from_config(Muon(matrix_rate=9.0).get_config())
+    assert number.matrix_rate == 9.0 and number.parts is None
+
+
+def test_matrices_have_a_schedule_and_their_share_of_it():
+    optimizer = Muon(
+        0.1, 0.0, (1, 0), lambda step: 0.3 / (step + 1.0), 0.0, shares=(0.5, 1.0)
+    )
+    first, second = steps(optimizer, [np.eye(2), np.eye(2)])
+    length = 0.5 * 0.3 * quintic(0.5**0.5)
+    np.testing.assert_allclose(first[0], -length * np.eye(2), atol=1e-6)
+    np.testing.assert_allclose(second[0], -1.5 * length * np.eye(2), atol=1e-6)
+    np.testing.assert_allclose(second[1], -0.2, atol=1e-5)
+
+
+def test_without_a_rate_of_their_own_matrices_take_the_learning_rate():
+    ((weight, _),) = steps(Muon(0.1, 0.0, (1, 0), momentum=0.0), [np.eye(2)])
+    np.testing.assert_allclose(weight, -0.1 * quintic(0.5**0.5) * np.eye(2), atol=1e-6)

@@ -18,6 +18,7 @@ from dino_tf.health import REMEDIES
 from dino_tf.loss import DINOLoss
 from dino_tf.models.head import DINOHead
 from dino_tf.models.vit import VisionTransformer
+from dino_tf.muon import Muon, matrix_parts
 from dino_tf.optimizers import SGD, AdamW
 from dino_tf.schedules import EpochLinear, WarmupCosine
 from dino_tf.watch import IN_PYTHON, Health, settings_of
@@ -83,6 +84,19 @@ def test_numbers_join_the_history():
     assert health.records[-1]["weight_growth"] == pytest.approx(1, abs=0.2)
     norms = [float(tf.norm(v.value)) for v in health.model.trainable_variables]
     assert history["weight_norm"][-1] == pytest.approx(np.linalg.norm(norms), rel=1e-5)
+
+
+def test_what_muon_moves_is_no_part_of_the_norm():
+    model = tiny_model()
+    parts = matrix_parts(model, model.student_backbone)
+    model.compile(Muon(1e-4, parts=parts, matrix_rate=1.0))
+    health = Health(say=None)
+    history = fit(health, model=model)
+    pairs = zip(model.trainable_variables, parts, strict=True)
+    expected = np.linalg.norm([float(tf.norm(v.value)) for v, n in pairs if not n])
+    assert history["weight_norm"][-1] == pytest.approx(expected, rel=1e-5)
+    # Its matrices are many times as long as they were.
+    assert max(history["weight_growth"]) < 1.01 and health.verdict == "starting"
 
 
 def test_what_is_said():

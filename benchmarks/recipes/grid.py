@@ -65,6 +65,19 @@ class Grid:
     sources: dict
     settings: dict
 
+    def has(self, result):
+        """Whether a result is of this grid as it stands, and not of other values."""
+        source = self.sources.get(result["source"])
+        own = self.settings.get(result["setting"])
+        if source is None or own is None:
+            return False
+        seen = source["photos_seen"] or self.photos_seen
+        values = {**self.base, **source["values"], **own}
+        same = result["photos_seen"] == seen and result["values"] == values
+        # Without `--data` it is any; results of older versions do not tell theirs.
+        datas = {source["data"], result.get("data")} - {None}
+        return same and len(datas) < 2
+
     def trials(self, only=None, sources=None, seeds=None, final=False):
         """All `Trial`s, seed by seed, so that one seed of everything comes first.
 
@@ -134,6 +147,9 @@ def read(path, data=(), replaced=()):
     pairs = [_named(entry, "--set", "KEY=VALUE") for entry in replaced]
     base = _values(f"{path}: base", text.get("base"))
     base |= _values("--set", {key: _yaml(key, value) for key, value in pairs})
+    for key, value in base.items():
+        if value is None:
+            raise UserError(f"{path}: base: {key} is left open; give --set {key}=VALUE")
     about, seen = str(text.get("about", "")), int(text["photos_seen"])
     return Grid(about, seen, text.get("seeds", [0]), against, base, sources, settings)
 

@@ -97,7 +97,7 @@ def _study(grid, options):
 
 def _tell(grid, out):
     """Writes `study.json` and `study.html` of everything that has ended."""
-    results = trials.collect(out)
+    results = [r for r in trials.collect(out) if grid.has(r)]
     if not results:
         return
     summary = findings.summarise(results, grid.against, grid.settings)

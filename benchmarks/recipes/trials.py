@@ -160,6 +160,7 @@ def _result(trial, folder):
         found |= json.loads((folder / "left_out.json").read_text("utf-8"))
     return {
         "source": trial.source,
+        "data": trial.data,
         "setting": trial.setting,
         "seed": trial.seed,
         "final": trial.final,

@@ -76,6 +76,30 @@ def test_values_of_the_base_are_replaced_on_the_command_line(grid_file):
     assert values["views.global_scale"] == [0.5, 1]
 
 
+def test_what_a_grid_leaves_open_is_asked_for(grid_file):
+    grid_file.write_text(GRID.replace("base: {", "base: {init: null, "))
+    with pytest.raises(UserError, match="init is left open; give --set init=VALUE"):
+        grids.read(grid_file)
+    assert grids.read(grid_file, [], ["init=run"]).base["init"] == "run"
+
+
+def test_trials_of_other_values_are_no_part_of_a_grid(grid_file):
+    grid = grids.read(grid_file, ["photos=folder:x"])
+    trial = next(iter(grid.trials(["fast"], ["photos"])))
+    found = {**vars(trial), "found": {}}
+    assert grid.has(found)
+    for key, value in {
+        "source": "others",
+        "setting": "slow",
+        "photos_seen": 49,
+        "data": "folder:y",
+        "values": {**trial.values, "init": "run"},
+    }.items():
+        assert not grid.has({**found, key: value})
+    found.pop("data")
+    assert grid.has(found)
+
+
 @pytest.mark.parametrize("entry", ["init", "init=", "inti=x", "init=[0"])
 def test_what_is_wrong_in_a_replacement_is_named(grid_file, entry):
     with pytest.raises(UserError, match="--set"):
@@ -86,8 +110,10 @@ def test_what_is_wrong_in_a_replacement_is_named(grid_file, entry):
     "path", sorted(FOLDER.glob("grids/*.yaml")), ids=lambda p: p.stem
 )
 def test_the_grids_here_can_be_read(path):
-    names = grids.read(path).sources
-    trials = list(grids.read(path, [f"{name}=photos" for name in names]).trials())
+    replaced = ["init=run"] if path.stem == "from_weights" else []
+    names = grids.read(path, [], replaced).sources
+    data = [f"{name}=photos" for name in names]
+    trials = list(grids.read(path, data, replaced).trials())
     assert {trial.source for trial in trials} == set(names)
 
 
