@@ -10,6 +10,8 @@ from dino_tf.evaluate.published import data_name
 from dino_tf.evaluate.subject import Outcome, Subject
 from dino_tf.transforms.image import IMAGENET_MEAN, IMAGENET_STD
 
+WHOLE = 0.3  # share of boxes as large as their photos above which it is told
+
 
 def evaluate_discovery(
     backbone,
@@ -104,6 +106,7 @@ def run_task(
     if not truth:
         notes.append(f"no CorLoc: {source.name} has no boxes of objects")
     facts = next(iter(found.values()))
+    notes += _on_whole_photos(boxes, facts, truth)
     write = partial(write_files, source=source, facts=facts, boxes=boxes, truth=truth)
     return Outcome(_numbers(boxes, truth) if truth else {}, details, write, notes)
 
@@ -225,6 +228,28 @@ def _numbers(boxes, truth):
             [found[i] for i in judged], [truth[i] for i in judged]
         )
     return numbers
+
+
+def _on_whole_photos(boxes, facts, truth):
+    """A note on each method many of whose boxes are as large as their photos."""
+    wholes = {
+        int(index): [0, 0, int(width), int(height)]
+        for index, (height, width) in zip(facts["index"], facts["size"], strict=True)
+    }
+    objects = [index for index in truth if index in wholes]
+    alone = ""
+    if objects:
+        hits = corloc([wholes[i] for i in objects], [truth[i] for i in objects])
+        alone = f"; those alone hit {hits:.1f} %"
+    notes = []
+    for name, found in boxes.items():
+        count = sum(list(box) == wholes[index] for index, box in found.items())
+        if count > WHOLE * len(found):
+            notes.append(
+                f"{name}: {count} of {len(found)} boxes are whole photos, and tell "
+                f"nothing of objects{alone}"
+            )
+    return notes
 
 
 def _by_head(arrays, truth):

@@ -243,6 +243,20 @@ def test_without_annotation_boxes_are_found_and_written_all_the_same(tmp_path):
     assert len(json.loads(paths[1].read_text())["annotations"]) == 4
 
 
+def test_boxes_of_whole_photos_are_told():
+    class Alike(Brightness):
+        def extract(self, images, names):
+            found = super().extract(images, names)
+            return {**found, "keys": 0 * found["keys"] + 1.0}
+
+    words = "lost: 4 of 4 boxes are whole photos, and tell nothing of objects"
+    outcome = run_task(Subject(Alike()), Data.of(Signs()), methods=["lost"])
+    assert outcome.notes == [f"{words}; those alone hit 0.0 %"]
+    bare = Data.of(Signs(annotated=False))
+    outcome = run_task(Subject(Alike()), bare, methods=["lost"])
+    assert outcome.notes[-1] == words
+
+
 def test_unreadable_photos_are_left_out_and_named():
     source = Signs()
     good = source.image_bytes
