@@ -75,7 +75,8 @@ class HistogramPrediction(keras.layers.Layer):
 
     The CLS feature guesses those of the crop's regions, 4 x 4 of a global crop and
     2 x 2 of a local one, and each patch those of its own quarters, by linear layers
-    that belong to the training: no backbone has them.
+    that belong to the training: no backbone has them. What all features of a batch
+    share is taken away before.
 
     Args:
         weight: Of the loss beside that of the CLS features, above 0.
@@ -152,9 +153,9 @@ class HistogramPrediction(keras.layers.Layer):
             cells = gradient_histograms(images, size, self.deviation)
             known = ops.reshape(known, (-1, known.shape[-1]))
             truth = in_regions(cells, side)
-            shares.append(_left(self.layers[name](known), truth))
+            shares.append(_left(self.layers[name](_centred(known)), truth))
             truth = _by_patch(cells)
-            shares.append(_left(self.layers["patch"](patches), truth))
+            shares.append(_left(self.layers["patch"](_centred(patches)), truth))
         return sum(shares) / len(shares)
 
     def get_config(self):
@@ -168,6 +169,13 @@ def _by_patch(cells):
     shape = (-1, rows // 2, 2, columns // 2, 2, channels)
     cells = ops.transpose(ops.reshape(cells, shape), (0, 1, 3, 2, 4, 5))
     return ops.reshape(cells, (-1, rows * columns // 4, 4 * channels))
+
+
+def _centred(features):
+    """Features less their mean, so that none is pushed towards what all share."""
+    features = ops.cast(features, "float32")
+    axes = tuple(range(len(features.shape) - 1))
+    return features - ops.mean(features, axis=axes, keepdims=True)
 
 
 def _left(guess, truth):

@@ -68,8 +68,8 @@ class Muon(AdamW):
 
     A matrix (M, N) goes by `matrix_rate` in each of its singular directions, and by
     the root of N / M more where N is the larger; that is a step of one length whatever
-    the gradient, so that directions in which it is small are learnt as well. The decay
-    is that of AdamW, by the learning rate.
+    the gradient, so that directions in which it is small are learnt as well. Their
+    decay goes by their own rate, or they would grow with the number of steps.
 
     Args:
         learning_rate: Number or schedule.
@@ -85,8 +85,8 @@ class Muon(AdamW):
             variable, or a matrix cannot be taken apart so.
 
     Reference:
-        Jordan et al. 2024, kellerjordan.github.io/posts/muon; for its use beside
-        AdamW in Transformers Liu et al. 2025, arXiv 2502.16982.
+        Jordan et al. 2024, kellerjordan.github.io/posts/muon; for the decay and its
+        use beside AdamW in Transformers Liu et al. 2025, arXiv 2502.16982.
     """
 
     schedules = (*AdamW.schedules, "matrix_rate")
@@ -117,23 +117,23 @@ class Muon(AdamW):
         super().build(variables)
 
     def numbers_of(self, variables, active, rate, decay):
-        """Those of AdamW, and the length of a matrix's step."""
+        """Those of AdamW, the length of a matrix's step, and what its decay leaves."""
         length = rate
         if self.matrix_rate is not None:
             length = self.matrix_rate
             length = length(self.iterations) if callable(length) else length
             length = self._rates(ops.cast(length, "float32"), variables)
         numbers = super().numbers_of(variables, active, rate, decay)
-        return [*numbers, length * ops.ones_like(active)]
+        kept = 1.0 - length * decay * active
+        return [*numbers, length * ops.ones_like(active), kept]
 
     def step_of(self, gradient, variable, *numbers):
         """Decay, then the orthogonalised step, or Adam's."""
         place = self._get_variable_index(variable)
         parts = self.parts[place] if self.parts else 0
-        *of_adam, length = numbers
+        *of_adam, length, kept = numbers
         if not parts:
             return super().step_of(gradient, variable, *of_adam)
-        kept = of_adam[1]
         average = self._momentums[place]
         self.assign(average, average * self.momentum + gradient)
         ahead = gradient + self.momentum * average

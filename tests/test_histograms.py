@@ -97,8 +97,9 @@ def test_truth_leaves_nothing_and_the_mean_all():
     regions, patches = truths(large)
     some = np.zeros((144, 36), "float32")
     some[:36] = np.eye(36)
-    made.layers["large"].set_weights([np.eye(144), np.zeros(144)])
-    made.layers["patch"].set_weights([some, np.zeros(36)])
+    # What features share is taken away, and the bias brings the mean back.
+    made.layers["large"].set_weights([np.eye(144), regions.mean(0)])
+    made.layers["patch"].set_weights([some, patches.mean((0, 1))])
     tokens = np.zeros((8, 16, 144), "float32")
     tokens[..., :36] = patches
     mean = np.tile(regions.mean(0), (8, 1))
@@ -114,8 +115,11 @@ def test_truth_leaves_nothing_and_the_mean_all():
 
 def test_local_crops_are_guessed_too():
     made, (large, small) = prediction(), batch()
-    features = np.ones((3, 4, 6), "float32")
-    tokens = [np.ones((8, 16, 6), "float32"), np.ones((4, 4, 6), "float32")]
+    rng = np.random.default_rng(1)
+    features, *tokens = (
+        rng.normal(size=size).astype("float32")
+        for size in ((3, 4, 6), (8, 16, 6), (4, 4, 6))
+    )
     both = float(made.loss(features, tokens, large, small))
     alone = float(made.loss(features[:2], tokens[:1], large, small[:, :0]))
     made.layers["small"].set_weights([np.ones((6, 36)), np.zeros(36)])
@@ -124,7 +128,17 @@ def test_local_crops_are_guessed_too():
     assert float(again) == alone
 
 
-def test_the_guess_begins_near_the_mean_of_real_edges():
+def test_what_all_features_share_is_no_matter():
+    made, (large, small) = prediction(), batch(local=0)
+    rng = np.random.default_rng(1)
+    features = rng.normal(size=(2, 4, 6)).astype("float32")
+    tokens = rng.normal(size=(8, 16, 6)).astype("float32")
+    found = made.loss(features, [tokens], large, small)
+    moved = made.loss(features + 9.0, [tokens - 7.0], large, small)
+    assert float(moved) == pytest.approx(float(found), abs=1e-4)
+
+
+def test_the_guess_begins_near_the_mean_of_edges():
     # Of noise the truth hardly differs from the mean, which 0.25 is not far from.
     made, (large, small) = prediction(), batch(64, 0)
     tokens = [np.zeros((128, 16, 6), "float32")]
