@@ -56,8 +56,10 @@ def test_crop_options_are_those_of_multicrop():
 
 
 def test_the_recipe_knows_of_them():
-    plain, _ = resolve(configured(), FACTS)
-    large, reasons = resolve(configured(**{"run.high_res_epochs": 2}), FACTS)
+    tokens_alone = {"loss.histogram_weight": 0.0}
+    plain, _ = resolve(configured(**tokens_alone), FACTS)
+    last = configured(**tokens_alone, **{"run.high_res_epochs": 2})
+    large, reasons = resolve(last, FACTS)
     assert (plain.run.eval_size, large.run.eval_size) == (112, 160)
     assert reasons["run.eval_size"] == "the size of the global crops of the last epochs"
     assert large.model.image_size == 112
