@@ -74,7 +74,8 @@ def stalls_end(source, seconds, tell):
     """Ends the process when one photo is being read for too long.
 
     A read that the system does not come back from can be neither interrupted nor
-    waited for; what was saved before is whole.
+    waited for; what was saved before is whole. Time in which the process itself was
+    stopped (Ctrl-Z, a laptop that sleeps) does not count.
 
     Args:
         source: `TimedSource`.
@@ -87,9 +88,13 @@ def stalls_end(source, seconds, tell):
     done = threading.Event()
 
     def watch():
+        awake = before = time.monotonic()
         while not done.wait(seconds / LOOKS):
+            now = time.monotonic()
+            # Looks come so late only where this thread stood still as well.
+            awake, before = now if now - before > seconds / 2 else awake, now
             longest = source.longest()
-            if longest and longest[1] > seconds:
+            if longest and min(longest[1], now - awake) > seconds:
                 _end(f"reading {longest[0]} takes longer than {seconds:g} s", tell)
 
     watcher = threading.Thread(target=watch, daemon=True)

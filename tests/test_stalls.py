@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -74,6 +75,25 @@ def test_the_longest_of_several(source, monkeypatch):
     source.reading[1] = ("first", 10.0)
     source.reading[2] = ("second", 12.0)
     assert source.longest() == ("first", 5.0)
+
+
+def test_a_process_that_was_stopped_gets_the_whole_time_again(source, monkeypatch):
+    later, told, ended = [0.0], [], threading.Event()
+    clock = time.monotonic
+
+    def end(why, tell):
+        told.append((clock() - stopped, why))
+        ended.set()
+
+    monkeypatch.setattr("dino_tf.stalls.time.monotonic", lambda: clock() + later[0])
+    monkeypatch.setattr("dino_tf.stalls._end", end)
+    source.reading[1] = ("photo", clock())
+    with stalls_end(source, 1.0, print):
+        stopped = clock()
+        later[0] = 1000.0
+        assert ended.wait(60)
+    after, why = told[0]
+    assert after > 1.0 and "photo takes longer than 1 s" in why
 
 
 @pytest.mark.parametrize("seconds", [0.0, 30.0])
