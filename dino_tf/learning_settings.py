@@ -48,9 +48,9 @@ class Loss:
     )
     histogram_weight: float = setting(
         0.0,
-        "weight of the guess at the gradients in a crop, as histograms of their "
-        "directions (MaskFeat's target), that the student allows after three quarters "
-        "of its blocks; for few photos; 0: none",
+        "weight of the guess that the student's feature of a crop allows at the "
+        "gradients in it, as histograms of their directions (MaskFeat's target); for "
+        "few photos; 0: none",
     )
 
 

@@ -47,8 +47,7 @@ class Passes:
 
         Returns:
             (V, B, D), those of the hidden patches (U, D) or None, and with `histograms`
-            a list of what they are guessed from, of the global views and of the local
-            ones; see `HistogramPrediction.known`.
+            a list of all patches, (G * B, h * w, D) and those of the local views.
         """
         batch, num_local = global_views.shape[0], local_views.shape[1]
         groups = [global_views, local_views] if num_local else [global_views]
@@ -56,24 +55,18 @@ class Passes:
         found = [
             self._seen(*pair, training) for pair in zip(images, masks, strict=False)
         ]
-        features, tokens, known = zip(*found, strict=True)
-        features = ops.concatenate(features, axis=0)
+        features = ops.concatenate([cls for cls, _ in found], axis=0)
+        tokens = [patches for _, patches in found]
         shape = (global_views.shape[1] + num_local, batch or -1, features.shape[-1])
         patches = hidden and self.patches.take(tokens[0], hidden)
-        return ops.reshape(features, shape), patches, list(known)
+        return ops.reshape(features, shape), patches, tokens
 
     def _seen(self, images, hidden, training):
-        """CLS (n, D), patches (n, h * w, D), and what histograms are guessed from.
-
-        None in the place of what nobody asks for.
-        """
-        backbone, inner = self.student_backbone, []
+        """CLS (n, D) and patches (n, h * w, D), None where nobody asks for them."""
         if hidden is None and not self.histograms:
-            return backbone(images, training=training), None, None
+            return self.student_backbone(images, training=training), None
         masks = (None, None) if hidden is None else self.patches.masks(hidden)
-        options = {"cls_only": hidden is None and backbone.depth > 1, "inner": inner}
-        found = backbone.patch_tokens(images, *masks, training=training, **options)
-        return *found, self.histograms and self.histograms.known(backbone, inner)
+        return self.student_backbone.patch_tokens(images, *masks, training=training)
 
     def student_logits(self, features, patches=None, training=True):
         """Student's logits (V, B, K) and (U, K) of what `student_tokens` gives."""
