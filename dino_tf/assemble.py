@@ -81,7 +81,7 @@ def build_model(config, steps):
         freeze_patch_embed=optimizer_config.freeze_patch_embed,
         freeze_blocks=optimizer_config.freeze_blocks,
         freeze_backbone_steps=optimizer_config.freeze_backbone_epochs * steps,
-        histograms=new_histograms(config),
+        histograms=new_histograms(config, total),
     )
     model.compile(
         optimizer=new_optimizer(config, steps, total, model),
@@ -127,11 +127,15 @@ def new_patches(config, out_dim, head, temperature):
     )
 
 
-def new_histograms(config):
-    """`HistogramPrediction` of a configuration, None where it asks for none."""
+def new_histograms(config, total):
+    """`HistogramPrediction` of a configuration, None where it asks for none.
+
+    In `total` steps its weight falls to nothing, as the teacher gets to know more.
+    """
     weight, std = config.loss.histogram_weight, config.views.std
     if not weight:
         return None
+    weight = WarmupCosine(weight, 0.0, total)
     return HistogramPrediction(weight, sum(std) / len(std), name="histograms")
 
 

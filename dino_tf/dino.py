@@ -270,7 +270,7 @@ class DINO(FitOnWorkers, Passes, keras.Model):
                 if self.histograms:
                     left = self.histograms.loss(features, tokens, *images)
                     signals |= {"histograms": left}
-                    scaled += self.histograms.weight * left * loss_scale
+                    scaled += self.histograms.weighted(left, step) * loss_scale
                 if hidden is not None:
                     ibot = patch_loss.cross_entropy(guesses, patch_targets, hidden)
                     signals |= {"ibot": ibot}

@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from dino_tf.models.vit import VisionTransformer
+from dino_tf.schedules import value_at
 from dino_tf.views import views_outermost
 
 BINS = 9
@@ -79,7 +80,8 @@ class HistogramPrediction(keras.layers.Layer):
     share is taken away before.
 
     Args:
-        weight: Of the loss beside that of the CLS features, above 0.
+        weight: Of the loss beside that of the CLS features: a number above 0 or a
+            schedule of the step.
         deviation: As for `gradient_histograms`, above 0.
 
     Raises:
@@ -93,7 +95,7 @@ class HistogramPrediction(keras.layers.Layer):
     def __init__(self, weight=1.0, deviation=GREY, **kwargs):
         super().__init__(**{"dtype": "float32", **kwargs})
         for name, value in (("weight", weight), ("deviation", deviation)):
-            if not 0 < value < math.inf:
+            if not (callable(value) or 0 < value < math.inf):
                 raise ValueError(f"{name}={value}: expected above 0, and finite")
         self.weight, self.deviation = weight, deviation
         sides = {"large": GLOBAL_REGIONS, "small": LOCAL_REGIONS, "patch": QUARTERS}
@@ -158,9 +160,23 @@ class HistogramPrediction(keras.layers.Layer):
             shares.append(_left(self.layers["patch"](_centred(patches)), truth))
         return sum(shares) / len(shares)
 
+    def weighted(self, left, step):
+        """What `loss` found, by the weight at a step."""
+        return value_at(self.weight, step) * left
+
     def get_config(self):
-        own = {"weight": self.weight, "deviation": self.deviation}
+        weight = self.weight
+        if callable(weight):
+            weight = keras.saving.serialize_keras_object(weight)
+        own = {"weight": weight, "deviation": self.deviation}
         return {**super().get_config(), **own}
+
+    @classmethod
+    def from_config(cls, config):
+        weight = config["weight"]
+        if isinstance(weight, dict):
+            weight = keras.saving.deserialize_keras_object(weight)
+        return cls(**{**config, "weight": weight})
 
 
 def _by_patch(cells):

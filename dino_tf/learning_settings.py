@@ -50,7 +50,7 @@ class Loss:
         0.0,
         "weight of the guess that the student's feature of a crop allows at the "
         "gradients in it, as histograms of their directions (MaskFeat's target); for "
-        "few photos; 0: none",
+        "few photos; falls to 0 by a cosine; 0: none",
     )
 
 

@@ -113,7 +113,8 @@ def test_parts_of_the_recipe_for_few_photos():
         optimizer__warmup_epochs=2,
         views__std=(0.2, 0.3, 0.4),
     )
-    assert model.histograms.weight == 3.0
+    weights = [float(model.histograms.weight(step)) for step in (0, 25, 50)]
+    assert weights == pytest.approx([3.0, 1.5, 0.0])
     assert model.histograms.deviation == pytest.approx(0.3)
     optimizer = model.optimizer
     assert sorted(optimizer.parts)[-8:] == [1] * 6 + [3] * 2

@@ -14,6 +14,7 @@ from dino_tf.models.head import DINOHead
 from dino_tf.models.vit import VisionTransformer
 from dino_tf.muon import Muon, matrix_parts
 from dino_tf.optimizers import SGD
+from dino_tf.schedules import WarmupCosine
 
 
 def made(weight=0.0, **kwargs):
@@ -80,6 +81,23 @@ def test_gradient_has_its_weight():
     first, second = moved[1] - moved[0], moved[2] - moved[0]
     np.testing.assert_allclose(second, 2 * first, atol=1e-5)
     assert np.abs(first).max() > 1e-4
+
+
+def test_the_weight_may_follow_the_step():
+    falling = WarmupCosine(2.0, 0.0, 2)  # 2, 1, 0
+    model, moved = made(weight=falling, clip_grad=0.0), []
+    model.compile(SGD(1e-3, momentum=0.0))
+    kernel = model.histograms.layers["patch"].kernel
+    for _ in range(3):
+        before = kernel.numpy()
+        model.train_on_batch(views())
+        moved.append(np.abs(kernel.numpy() - before).max())
+    assert moved[0] > 1e-5 and moved[2] == 0
+    assert moved[1] / moved[0] == pytest.approx(0.5, rel=0.05)
+    again = keras.saving.deserialize_keras_object(
+        keras.saving.serialize_keras_object(model.histograms)
+    )
+    assert again.weight(1) == pytest.approx(1.0)
 
 
 def test_the_guess_gets_better():
