@@ -9,6 +9,7 @@ from dino_tf.datasets.source import Source
 from dino_tf.errors import Diverged, UserError
 from dino_tf.evaluate.subject import Data, Subject
 from dino_tf.muon import Muon
+from dino_tf.optimizers import unscaled
 from dino_tf.schedules import value_at
 from dino_tf.tasks import check_options, find_task
 from dino_tf.transforms.image import IMAGENET_MEAN, IMAGENET_STD
@@ -30,8 +31,7 @@ class StopWhenNotFinite(keras.callbacks.Callback):
             )
 
     def _has_muon(self):
-        optimizer = self.model.optimizer
-        return isinstance(getattr(optimizer, "inner_optimizer", optimizer), Muon)
+        return isinstance(unscaled(self.model.optimizer), Muon)
 
 
 class Throughput(keras.callbacks.Callback):
@@ -117,7 +117,7 @@ class EpochRecord(keras.callbacks.Callback):
 
 def schedule_values(model):
     """Step, learning rate, weight decay, teacher momentum and temperature now."""
-    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    optimizer = unscaled(model.optimizer)
     step = int(optimizer.iterations.numpy())
     last = max(step - 1, 0)
     decay = getattr(optimizer, "decay_schedule", optimizer.weight_decay)

@@ -14,7 +14,7 @@ from dino_tf.models.head import DINOHead
 from dino_tf.models.pieces import one_pass
 from dino_tf.multi_worker import FitOnWorkers
 from dino_tf.passes import Passes, views_of
-from dino_tf.schedules import value_at
+from dino_tf.schedules import restored, saved, value_at
 from dino_tf.signals import Signals, no_signals, teacher_signals
 from dino_tf.updates import (
     clip_each,
@@ -293,9 +293,6 @@ class DINO(FitOnWorkers, Passes, keras.Model):
         return tf.ones(())
 
     def get_config(self):
-        momentum = self.teacher_momentum
-        if callable(momentum):
-            momentum = keras.saving.serialize_keras_object(momentum)
         parts = {
             "backbone": self.student_backbone,
             "head": self.student_head,
@@ -313,18 +310,13 @@ class DINO(FitOnWorkers, Passes, keras.Model):
                 name: part and keras.saving.serialize_keras_object(part)
                 for name, part in parts.items()
             },
-            "teacher_momentum": momentum,
+            "teacher_momentum": saved(self.teacher_momentum),
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        config = dict(config)
-        for key in "backbone head loss teacher_momentum patches histograms".split():
-            if isinstance(config.get(key), dict):
-                config[key] = keras.saving.deserialize_keras_object(
-                    config[key], custom_objects=custom_objects
-                )
-        return cls(**config)
+        keys = "backbone head loss teacher_momentum patches histograms".split()
+        return cls(**restored(config, keys, custom_objects))
 
 
 def _check(head, loss, teacher_momentum, clip_grad, accumulate_steps, koleo_weight):

@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from dino_tf.models.vit import VisionTransformer
-from dino_tf.schedules import value_at
+from dino_tf.schedules import restored, saved, value_at
 from dino_tf.views import views_outermost
 
 BINS = 9
@@ -94,8 +94,11 @@ class HistogramPrediction(keras.layers.Layer):
 
     def __init__(self, weight=1.0, deviation=GREY, **kwargs):
         super().__init__(**{"dtype": "float32", **kwargs})
-        for name, value in (("weight", weight), ("deviation", deviation)):
-            if not (callable(value) or 0 < value < math.inf):
+        numbers = {"deviation": deviation}
+        if not callable(weight):
+            numbers["weight"] = weight
+        for name, value in numbers.items():
+            if not 0 < value < math.inf:
                 raise ValueError(f"{name}={value}: expected above 0, and finite")
         self.weight, self.deviation = weight, deviation
         sides = {"large": GLOBAL_REGIONS, "small": LOCAL_REGIONS, "patch": QUARTERS}
@@ -165,18 +168,12 @@ class HistogramPrediction(keras.layers.Layer):
         return value_at(self.weight, step) * left
 
     def get_config(self):
-        weight = self.weight
-        if callable(weight):
-            weight = keras.saving.serialize_keras_object(weight)
-        own = {"weight": weight, "deviation": self.deviation}
+        own = {"weight": saved(self.weight), "deviation": self.deviation}
         return {**super().get_config(), **own}
 
     @classmethod
     def from_config(cls, config):
-        weight = config["weight"]
-        if isinstance(weight, dict):
-            weight = keras.saving.deserialize_keras_object(weight)
-        return cls(**{**config, "weight": weight})
+        return cls(**restored(config, ["weight"]))
 
 
 def _by_patch(cells):

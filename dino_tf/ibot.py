@@ -18,7 +18,7 @@ from dino_tf.distribute import mean_over_replicas
 from dino_tf.loss import DINOLoss
 from dino_tf.masking import upper_bound
 from dino_tf.models.vit import VisionTransformer
-from dino_tf.schedules import value_at
+from dino_tf.schedules import restored, value_at
 from dino_tf.sinkhorn import sinkhorn_knopp
 
 
@@ -271,8 +271,4 @@ class PatchPrediction(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config):
-        config = dict(config)
-        for key in ("loss", "head"):
-            if isinstance(config[key], dict):
-                config[key] = keras.saving.deserialize_keras_object(config[key])
-        return cls(**config)
+        return cls(**restored(config, ("loss", "head")))

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from dino_tf.schedules import value_at
+from dino_tf.schedules import restored, saved, value_at
 from dino_tf.sinkhorn import sinkhorn_knopp
 
 CENTERINGS = ("center", "sinkhorn")
@@ -134,23 +134,15 @@ class DINOLoss(keras.layers.Layer):
         self.center.assign(kept + batch_center * (1.0 - self.center_momentum))
 
     def get_config(self):
-        schedule = self.teacher_temp
-        if callable(schedule):
-            schedule = keras.saving.serialize_keras_object(schedule)
         return {
             **super().get_config(),
             "out_dim": self.out_dim,
             "student_temp": self.student_temp,
-            "teacher_temp": schedule,
+            "teacher_temp": saved(self.teacher_temp),
             "center_momentum": self.center_momentum,
             "centering": self.centering,
         }
 
     @classmethod
     def from_config(cls, config):
-        config = dict(config)
-        if isinstance(config["teacher_temp"], dict):
-            config["teacher_temp"] = keras.saving.deserialize_keras_object(
-                config["teacher_temp"]
-            )
-        return cls(**config)
+        return cls(**restored(config, ["teacher_temp"]))

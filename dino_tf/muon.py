@@ -5,6 +5,7 @@ from keras import ops
 
 from dino_tf.models.vit import VisionTransformer
 from dino_tf.optimizers import AdamW
+from dino_tf.schedules import saved, value_at
 
 # Of a quintic that brings singular values from 0 to 1 near to 1, and how often.
 COEFFICIENTS, ITERATIONS = (3.4445, -4.7750, 2.0315), 5
@@ -120,8 +121,7 @@ class Muon(AdamW):
         """Those of AdamW, the length of a matrix's step, and what its decay leaves."""
         length = rate
         if self.matrix_rate is not None:
-            length = self.matrix_rate
-            length = length(self.iterations) if callable(length) else length
+            length = value_at(self.matrix_rate, self.iterations)
             length = self._rates(ops.cast(length, "float32"), variables)
         numbers = super().numbers_of(variables, active, rate, decay)
         kept = 1.0 - length * decay * active
@@ -143,13 +143,10 @@ class Muon(AdamW):
         return None
 
     def get_config(self):
-        rate = self.matrix_rate
-        if callable(rate):
-            rate = keras.saving.serialize_keras_object(rate)
         return {
             **super().get_config(),
             "parts": None if self.parts is None else list(self.parts),
-            "matrix_rate": rate,
+            "matrix_rate": saved(self.matrix_rate),
             "momentum": self.momentum,
         }
 

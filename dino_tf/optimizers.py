@@ -17,6 +17,12 @@ import tensorflow as tf
 from keras import ops
 
 from dino_tf.distribute import update_each_replica
+from dino_tf.schedules import restored, saved, value_at
+
+
+def unscaled(optimizer):
+    """The optimizer that steps, without what scales the loss of half precision."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
 
 
 class _ScheduledDecay:
@@ -45,9 +51,7 @@ class _ScheduledDecay:
     @property
     def weight_decay(self):
         """Weight decay at the current step."""
-        if callable(self.decay_schedule):
-            return self.decay_schedule(self.iterations)
-        return self.decay_schedule
+        return value_at(self.decay_schedule, self.iterations)
 
     @weight_decay.setter
     def weight_decay(self, value):
@@ -91,21 +95,13 @@ class _ScheduledDecay:
 
     def get_config(self):
         config = super().get_config()
-        schedule = self.decay_schedule
-        if callable(schedule):
-            schedule = keras.saving.serialize_keras_object(schedule)
+        decay = saved(self.decay_schedule)
         shares = None if self.shares is None else list(self.shares)
-        return {**config, "weight_decay": schedule, "shares": shares}
+        return {**config, "weight_decay": decay, "shares": shares}
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        config = dict(config)
-        for key in cls.schedules:
-            if isinstance(config.get(key), dict):
-                config[key] = keras.saving.deserialize_keras_object(
-                    config[key], custom_objects=custom_objects
-                )
-        return cls(**config)
+        return cls(**restored(config, cls.schedules, custom_objects))
 
 
 def _is_decayed(variable):

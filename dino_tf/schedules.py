@@ -122,3 +122,27 @@ class EpochLinear(keras.optimizers.schedules.LearningRateSchedule):
 def value_at(schedule, step):
     """Value of `schedule` at `step`; a plain number is its own schedule."""
     return schedule(step) if callable(schedule) else schedule
+
+
+def saved(schedule):
+    """What stands in a configuration for a number or a schedule; see `restored`."""
+    if callable(schedule):
+        return keras.saving.serialize_keras_object(schedule)
+    return schedule
+
+
+def restored(config, keys, custom_objects=None):
+    """A copy of a configuration in which what was `saved` is itself again.
+
+    Args:
+        config: Dictionary of a layer, model or optimizer.
+        keys: That may hold serialised objects; others stay as they are.
+        custom_objects: As for Keras.
+    """
+    config = dict(config)
+    for key in keys:
+        if isinstance(config.get(key), dict):
+            config[key] = keras.saving.deserialize_keras_object(
+                config[key], custom_objects=custom_objects
+            )
+    return config

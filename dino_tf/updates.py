@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from dino_tf.distribute import replicas_in_sync, update_each_replica
 from dino_tf.freezing import frozen_until
+from dino_tf.optimizers import unscaled
 from dino_tf.views import split_batch
 
 CLIP_EPSILON = 1e-6
@@ -65,7 +66,7 @@ def update_student(model, gradients, step):
         for g, now in zip(gradients, frozen, strict=True)
     ]
     held, before = [], []
-    inner = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    inner = unscaled(model.optimizer)
     if getattr(inner, "reduces_gradients", True):
         # Keras sums over replicas what is averaged here already.
         gradients = [g / replicas_in_sync() for g in gradients]

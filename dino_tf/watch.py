@@ -10,6 +10,7 @@ from dino_tf.callbacks import schedule_values
 from dino_tf.errors import UserError
 from dino_tf.evaluate.watched import WatchedPhotos
 from dino_tf.health import advise, judge, line, words
+from dino_tf.optimizers import unscaled
 from dino_tf.schedules import value_at
 
 # Photos taken of a source, and the largest side at which a network is looked at.
@@ -156,14 +157,10 @@ class Health(keras.callbacks.Callback):
 
         Its steps have one length: these norms grow with their number, and tell nothing.
         """
-        optimizer, weights = self.model.optimizer, self.model.trainable_variables
-        parts = getattr(getattr(optimizer, "inner_optimizer", optimizer), "parts", None)
-        kept = (
-            [v for v, n in zip(weights, parts, strict=True) if not n]
-            if parts
-            else weights
-        )
-        squares = [tf.nn.l2_loss(v.value) for v in kept]
+        weights = self.model.trainable_variables
+        parts = getattr(unscaled(self.model.optimizer), "parts", None)
+        pairs = zip(weights, parts or [0] * len(weights), strict=True)
+        squares = [tf.nn.l2_loss(v.value) for v, count in pairs if not count]
         return float(np.sqrt(2.0 * np.sum(np.asarray(squares, np.float64))))
 
     def _measures(self, epoch):
@@ -194,7 +191,7 @@ def settings_of(model, steps_per_epoch=None):
         model: Compiled `DINO`.
         steps_per_epoch: Steps, for what is told in epochs; None leaves that out.
     """
-    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    optimizer = unscaled(model.optimizer)
     step = max(int(optimizer.iterations.numpy()) - 1, 0)
     rate, loss = getattr(optimizer, "_learning_rate", None), model.dino_loss
     found = {

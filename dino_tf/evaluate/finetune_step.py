@@ -8,6 +8,7 @@ from keras import ops
 
 from dino_tf.distribute import mean_over_replicas, replicas_in_sync
 from dino_tf.errors import Diverged
+from dino_tf.optimizers import unscaled
 
 CLIP_EPSILON = 1e-6  # as in `torch.nn.utils.clip_grad_norm_`
 
@@ -56,7 +57,7 @@ class FineTuning(keras.Model):
             scaled, [v.value for v in variables], unconnected_gradients="zero"
         )
         gradients = self._clip(mean_over_replicas(gradients))
-        inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        inner = unscaled(self.optimizer)
         if getattr(inner, "reduces_gradients", True):
             # Keras sums over replicas what is averaged here already.
             gradients = [g / replicas_in_sync() for g in gradients]

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from dino_tf.schedules import restored
+
 # facebookresearch/dino, `eval_linear.py`, `LinearClassifier`.
 HEAD_STD = 0.01
 
@@ -86,10 +88,4 @@ class Classifier(keras.Model):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        config = dict(config)
-        for key in ("backbone", "dtype"):
-            if isinstance(config.get(key), dict):
-                config[key] = keras.saving.deserialize_keras_object(
-                    config[key], custom_objects=custom_objects
-                )
-        return cls(**config)
+        return cls(**restored(config, ("backbone", "dtype"), custom_objects))
