@@ -15,49 +15,18 @@ PRESETS = {
         "about": "Five minutes on two CPU cores: a small ViT on the built-in scenes, "
         "k-NN 74 % (untrained 49 %).",
         "data": "scenes",
-        "pipeline": {"batch_size": 64},
-        # The photos differ in light, so the views must differ in light even more, or
-        # they are matched by it. 16 pixels a side leave few local views of use.
-        "views": {
-            "global_size": 32,
-            "local_size": 16,
-            "num_local": 4,
-            "global_scale": (0.5, 1.0),
-            "local_scale": (0.2, 0.6),
-            "brightness": 0.7,
-            "contrast": 0.7,
-            "saturation": 0.5,
-        },
+        # 16 pixels a side leave few local views of use.
+        "views": {"global_size": 32, "local_size": 16, "num_local": 4},
         "model": {
             "arch": "vit_tiny",
             "patch_size": 4,
             "embed_dim": 96,
             "depth": 4,
             "num_heads": 3,
-            "drop_path_rate": 0.0,
         },
-        "head": {"out_dim": 256, "hidden_dim": 512, "bottleneck_dim": 128},
-        # With a center and a teacher at 0.04 half of the run goes by while the answers
-        # are nearly uniform: see README.md, "Few photos".
-        "loss": {
-            "centering": "sinkhorn",
-            "koleo_weight": 0.1,
-            "warmup_teacher_temp": 0.02,
-            "teacher_temp": 0.02,
-        },
-        # 8e-3 for 256 photos is a peak of 2e-3 at 64. In 341 steps a teacher that
-        # ends at momentum 1 would stand still before the student has learnt.
-        "optimizer": {
-            "lr": 8e-3,
-            "warmup_epochs": 1,
-            "freeze_last_layer_epochs": 0,
-            "teacher_momentum": 0.97,
-            "teacher_momentum_end": 0.995,
-        },
+        "head": {"hidden_dim": 512, "bottleneck_dim": 128},
         "run": {
             "epochs": 11,
-            # All that it takes of the recipe for few photos is named here.
-            "recipe": "published",
             "attention_every": 6,
             "attention_size": 128,
             "eval_size": 32,

@@ -1,7 +1,7 @@
 """Runs a grid of short trainings and compares them: what settings learn most?
 
-    python benchmarks/recipes/study.py benchmarks/recipes/grids/small_network.yaml \
-        --data voc=voc2007:VOCdevkit --out recipes
+    python benchmarks/recipes/study.py benchmarks/recipes/grids/automatic_small.yaml \
+        --data cifar=path/to/photos --out recipes
 
 Each training is a run of `main.py` in a folder of its own, and one that was stopped
 goes on. Validation photos are cut from the training split; `--final NAME` trains on all
