@@ -29,7 +29,6 @@ from dino_tf.transforms.multicrop import MultiCrop
 from dino_tf.views import views_outermost
 from dino_tf.workload import (
     count_numbers,
-    histogram_flops,
     masked_flops,
     matmul_rate,
     muon_flops,
@@ -208,7 +207,8 @@ def new_optimizer(config, steps, total, model):
         parts = matrix_parts(model, model.student_backbone)
         peak = settings.muon_lr
         length = WarmupCosine(peak, peak * MUON_END, total, warm_up)
-        optimizer = Muon(rate, decay, parts, length, shares=shares)
+        factor = settings.muon_query_key
+        optimizer = Muon(rate, decay, parts, length, factor, shares=shares)
     else:
         optimizer = OPTIMIZERS[settings.name](rate, decay, shares=shares)
     if config.run.precision == "mixed_float16":
@@ -321,10 +321,6 @@ def _photo_flops(config, views):
     sizes += [head.bottleneck_dim, head.out_dim]
     patch_size, sides = config.model.patch_size, _sides(views)
     flops = step_flops(sides, patch_size, width, depth, sizes)
-    if loss.histogram_weight:
-        # With masked patches the last block of the global crops is whole as it is.
-        cut = [side for side in sides if not (loss.ibot_weight and side[2])]
-        flops += histogram_flops(cut, patch_size, width)
     if config.optimizer.name == "muon":
         flops += muon_flops(width, depth) / config.pipeline.batch_size
     if loss.ibot_weight:

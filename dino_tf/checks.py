@@ -48,7 +48,8 @@ RANGES = (
         lambda x: x > 0,
         "views.aspect views.blur_sigma views.std loss.student_temp "
         "loss.warmup_teacher_temp loss.teacher_temp optimizer.lr run.wait "
-        "optimizer.patch_embed_lr optimizer.muon_lr model.layer_scale",
+        "optimizer.patch_embed_lr optimizer.muon_lr optimizer.muon_query_key "
+        "model.layer_scale",
     ),
     (
         "from 0 to 1",
@@ -311,9 +312,10 @@ def _check_pairs(config):
     peak, optimizer = peak_rate(config), config.optimizer
     if optimizer.min_lr > peak:
         _refuse(config, "optimizer.min_lr", f"up to the peak of the rate, {peak:g}")
-    plain = FIELDS["optimizer.muon_lr"].default
-    if optimizer.name != "muon" and optimizer.muon_lr != plain:
-        _refuse(config, "optimizer.muon_lr", f"{plain} without optimizer.name muon")
+    for key in ("optimizer.muon_lr", "optimizer.muon_query_key"):
+        plain, value = FIELDS[key].default, settings.value_of(config, key)
+        if optimizer.name != "muon" and value != plain:
+            _refuse(config, key, f"{plain} without optimizer.name muon")
 
 
 def _check_heads(config):

@@ -259,7 +259,7 @@ class DINO(FitOnWorkers, Passes, keras.Model):
             ):
                 tape.watch(variables)  # nothing else: what is frozen costs nothing
                 images = global_views, local_views
-                features, seen, tokens = self.student_tokens(*images, hidden)
+                features, seen, known = self.student_tokens(*images, hidden)
                 student, guesses = self.student_logits(features, seen)
                 loss = self.dino_loss.cross_entropy(student, targets)
                 scaled = loss * loss_scale
@@ -268,7 +268,7 @@ class DINO(FitOnWorkers, Passes, keras.Model):
                     signals |= {"koleo": tf.reduce_mean(apart)}
                     scaled += self.koleo_weight * tf.reduce_sum(apart) * loss_scale
                 if self.histograms:
-                    left = self.histograms.loss(features, tokens, *images)
+                    left = self.histograms.loss(known, *images)
                     signals |= {"histograms": left}
                     scaled += self.histograms.weighted(left, step) * loss_scale
                 if hidden is not None:

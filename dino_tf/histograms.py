@@ -20,6 +20,9 @@ GLOBAL_REGIONS, LOCAL_REGIONS, QUARTERS = 4, 2, 2  # a side
 FLAT = 1e-2  # square of the length below which the histogram of a cell fades
 GREY = 0.225  # ImageNet's mean deviation, by which pixels are 0 to 1 again
 LEAST = 2e-3  # variance of a number, below which nothing is left to tell
+# Share of the blocks after which a network is asked. What the last block is asked, its
+# heads look for by place: they are left to what the teacher says.
+BLOCKS = 0.75
 
 
 def gradient_histograms(images, cell, deviation=GREY):
@@ -74,10 +77,10 @@ def _means(side, regions):
 class HistogramPrediction(keras.layers.Layer):
     """Guesses histograms of gradients from what the student makes of a crop.
 
-    The CLS feature guesses those of the crop's regions, 4 x 4 of a global crop and
-    2 x 2 of a local one, and each patch those of its own quarters, by linear layers
-    that belong to the training: no backbone has them. What all features of a batch
-    share is taken away before.
+    After three quarters of the blocks the CLS token guesses those of the crop's
+    regions, 4 x 4 of a global crop and 2 x 2 of a local one, and each patch those of
+    its own quarters, by linear layers that belong to the training: no backbone has
+    them. What all tokens of a batch share is taken away before.
 
     Args:
         weight: Of the loss beside that of the CLS features: a number above 0 or a
@@ -131,13 +134,30 @@ class HistogramPrediction(keras.layers.Layer):
                 "VisionTransformer with patches of an even side"
             )
 
-    def loss(self, features, tokens, global_views, local_views):
+    def known(self, backbone, inner):
+        """What the guesses are made from.
+
+        Args:
+            backbone: That has passed `check`.
+            inner: Tokens (n, N, D) after each of its blocks.
+
+        Returns:
+            CLS (n, D) and patches (n, h * w, D) after `BLOCKS` of them, float32, the
+            channels of each of mean 0 and variance 1.
+        """
+        tokens = ops.cast(inner[max(int(BLOCKS * len(inner)), 1) - 1], "float32")
+        tokens -= ops.mean(tokens, axis=-1, keepdims=True)
+        squares = ops.mean(ops.square(tokens), axis=-1, keepdims=True)
+        tokens *= ops.rsqrt(squares + 1e-6)
+        return tokens[:, 0], tokens[:, backbone.num_prefix_tokens :]
+
+    def loss(self, known, global_views, local_views):
         """Share of the variance that the guesses leave; 1: they know nothing.
 
         Args:
-            features: (V, B, D) of the student, those of the G global views first.
-            tokens: Its patches, (G * B, h * w, D) and, with local views,
-                ((V - G) * B, h' * w', D), the views outermost.
+            known: Of `known`, for the global views and, where there are any, for the
+                local ones: CLS (G * B, D) and patches (G * B, h * w, D), the views
+                outermost.
             global_views: (B, G, S, S, 3).
             local_views: (B, V - G, s, s, 3).
 
@@ -146,19 +166,18 @@ class HistogramPrediction(keras.layers.Layer):
             and of local crops. Each is over what differs between the crops of the
             batch, or of the part of it that is computed at once.
         """
-        count, shares = global_views.shape[1], []
+        shares = []
         groups = (
-            ("large", GLOBAL_REGIONS, features[:count], global_views),
-            ("small", LOCAL_REGIONS, features[count:], local_views),
+            ("large", GLOBAL_REGIONS, global_views),
+            ("small", LOCAL_REGIONS, local_views),
         )
-        for (name, side, known, views), patches in zip(groups, tokens, strict=False):
+        for (name, side, views), (cls, patches) in zip(groups, known, strict=False):
             images = views_outermost(views)
             grid = round(patches.shape[1] ** 0.5) * QUARTERS
             size = images.shape[1] // grid
             cells = gradient_histograms(images, size, self.deviation)
-            known = ops.reshape(known, (-1, known.shape[-1]))
             truth = in_regions(cells, side)
-            shares.append(_left(self.layers[name](_centred(known)), truth))
+            shares.append(_left(self.layers[name](_centred(cls)), truth))
             truth = _by_patch(cells)
             shares.append(_left(self.layers["patch"](_centred(patches)), truth))
         return sum(shares) / len(shares)

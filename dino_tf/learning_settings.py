@@ -48,9 +48,9 @@ class Loss:
     )
     histogram_weight: float = setting(
         0.0,
-        "weight of the guess that the student's feature of a crop allows at the "
-        "gradients in it, as histograms of their directions (MaskFeat's target); for "
-        "few photos; falls to 0 by a cosine; 0: none",
+        "weight of the guess at the gradients in a crop, as histograms of their "
+        "directions (MaskFeat's target), that the student allows after three quarters "
+        "of its blocks; for few photos; falls to 0 by a cosine; 0: none",
     )
 
 
@@ -80,6 +80,11 @@ class Optimizer:
         "muon: length in every direction of a step of the matrices of the blocks, "
         "while all else goes by adamw with optimizer.lr: the peak after the warm-up, "
         "for every batch; at the end a 200th of it is left",
+    )
+    muon_query_key: float = setting(
+        1.0,
+        "muon: factor of the steps of queries and keys; less than 1 keeps the heads "
+        "from looking at single patches",
     )
     layer_decay: float = setting(
         1.0,

@@ -8,6 +8,7 @@ from dino_tf.optimizers import AdamW
 from dino_tf.schedules import saved, value_at
 
 # Of a quintic that brings singular values from 0 to 1 near to 1, and how often.
+QUERIES_KEYS_VALUES = 3  # parts of the matrix that holds them
 COEFFICIENTS, ITERATIONS = (3.4445, -4.7750, 2.0315), 5
 
 
@@ -59,7 +60,9 @@ def matrix_parts(model, backbone):
         fused = id(block.attn.qkv.kernel)
         for variable in block.trainable_variables:
             if len(variable.shape) == 2:
-                parts[id(variable)] = 3 if id(variable) == fused else 1
+                parts[id(variable)] = (
+                    QUERIES_KEYS_VALUES if id(variable) == fused else 1
+                )
     return [parts.get(id(variable), 0) for variable in model.trainable_variables]
 
 
@@ -72,12 +75,17 @@ class Muon(AdamW):
     the gradient, so that directions in which it is small are learnt as well. Their
     decay goes by their own rate, or they would grow with the number of steps.
 
+    Queries and keys may go more slowly than all else: a step that is equally long in
+    all their directions soon makes attention a matter of one patch.
+
     Args:
         learning_rate: Number or schedule.
         weight_decay: Number or schedule.
         parts: As `matrix_parts` gives them; None is AdamW for all.
         matrix_rate: Length of the steps of the matrices, a number above 0 or a
             schedule; None takes the learning rate.
+        query_key: Factor of the steps of queries and keys, above 0; the decay of their
+            matrices is that of the others.
         momentum: Share of the running sum of gradients kept, in [0, 1); Nesterov's.
         **kwargs: As for `AdamW`.
 
@@ -98,19 +106,22 @@ class Muon(AdamW):
         weight_decay=0.04,
         parts=None,
         matrix_rate=None,
+        query_key=1.0,
         momentum=0.95,
         name="muon",
         **kwargs,
     ):
         super().__init__(learning_rate, weight_decay, name=name, **kwargs)
         is_number = matrix_rate is not None and not callable(matrix_rate)
-        if is_number and not matrix_rate > 0 or not 0 <= momentum < 1:
+        lengths = [query_key, *([matrix_rate] if is_number else [])]
+        if not all(n > 0 for n in lengths) or not 0 <= momentum < 1:
             raise ValueError(
-                f"matrix_rate={matrix_rate}, momentum={momentum}: expected above 0, "
-                "and 0 to less than 1"
+                f"matrix_rate={matrix_rate}, query_key={query_key}, "
+                f"momentum={momentum}: expected above 0, above 0, and 0 to less than 1"
             )
         self.parts = None if parts is None else tuple(int(n) for n in parts)
         self.matrix_rate, self.momentum = matrix_rate, momentum
+        self.query_key = query_key
 
     def build(self, variables):
         if self.parts is not None and not self.built:
@@ -137,7 +148,11 @@ class Muon(AdamW):
         average = self._momentums[place]
         self.assign(average, average * self.momentum + gradient)
         ahead = gradient + self.momentum * average
-        found = [_step(part) for part in ops.split(ahead, parts, axis=1)]
+        factors = [1.0] * parts
+        if parts == QUERIES_KEYS_VALUES:
+            factors[:2] = self.query_key, self.query_key
+        pairs = zip(ops.split(ahead, parts, axis=1), factors, strict=True)
+        found = [_step(part) * factor for part, factor in pairs]
         step = ops.concatenate(found, axis=1)
         variable.assign(variable * kept - length * step)
         return None
@@ -147,6 +162,7 @@ class Muon(AdamW):
             **super().get_config(),
             "parts": None if self.parts is None else list(self.parts),
             "matrix_rate": saved(self.matrix_rate),
+            "query_key": self.query_key,
             "momentum": self.momentum,
         }
 

@@ -47,7 +47,8 @@ class Passes:
 
         Returns:
             (V, B, D), those of the hidden patches (U, D) or None, and with `histograms`
-            a list of all patches, (G * B, h * w, D) and those of the local views.
+            a list of what they are guessed from, of the global views and of the local
+            ones; see `HistogramPrediction.known`.
         """
         batch, num_local = global_views.shape[0], local_views.shape[1]
         groups = [global_views, local_views] if num_local else [global_views]
@@ -55,18 +56,24 @@ class Passes:
         found = [
             self._seen(*pair, training) for pair in zip(images, masks, strict=False)
         ]
-        features = ops.concatenate([cls for cls, _ in found], axis=0)
-        tokens = [patches for _, patches in found]
+        features, tokens, known = zip(*found, strict=True)
+        features = ops.concatenate(features, axis=0)
         shape = (global_views.shape[1] + num_local, batch or -1, features.shape[-1])
         patches = hidden and self.patches.take(tokens[0], hidden)
-        return ops.reshape(features, shape), patches, tokens
+        return ops.reshape(features, shape), patches, list(known)
 
     def _seen(self, images, hidden, training):
-        """CLS (n, D) and patches (n, h * w, D), None where nobody asks for them."""
+        """CLS (n, D), patches (n, h * w, D), and what histograms are guessed from.
+
+        None in the place of what nobody asks for.
+        """
+        backbone, inner = self.student_backbone, []
         if hidden is None and not self.histograms:
-            return self.student_backbone(images, training=training), None
+            return backbone(images, training=training), None, None
         masks = (None, None) if hidden is None else self.patches.masks(hidden)
-        return self.student_backbone.patch_tokens(images, *masks, training=training)
+        options = {"cls_only": hidden is None and backbone.depth > 1, "inner": inner}
+        found = backbone.patch_tokens(images, *masks, training=training, **options)
+        return *found, self.histograms and self.histograms.known(backbone, inner)
 
     def student_logits(self, features, patches=None, training=True):
         """Student's logits (V, B, K) and (U, K) of what `student_tokens` gives."""

@@ -27,6 +27,7 @@ FEW_PHOTOS = {
     "loss.warmup_teacher_temp": (0.02, "at the start answers differ little"),
     "head.use_bn": (True, "features that are alike are told apart sooner"),
     "optimizer.name": ("muon", "few updates have to go in all directions"),
+    "optimizer.muon_query_key": (0.2, "or the heads look at single patches"),
     "optimizer.freeze_last_layer_epochs": (0, "an epoch is too much of a short run"),
     "optimizer.teacher_momentum_end": (0.995, "at 1 it would stand still too soon"),
     "model.drop_path_rate": (0.0, "every update is needed by every block"),
@@ -112,6 +113,9 @@ def _does_not_go(config, facts):
     end = FEW_PHOTOS["optimizer.teacher_momentum_end"][0]
     if (optimizer.teacher_momentum or 0) > end:
         left.add("optimizer.teacher_momentum_end")
+    is_free = optimizer.name == "adamw" and "optimizer.name" not in config.given | left
+    if optimizer.name != "muon" and not is_free:
+        left.add("optimizer.muon_query_key")
     return left
 
 

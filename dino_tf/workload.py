@@ -98,18 +98,6 @@ def masked_flops(views, patch_size, width, head_sizes, share):
     return total
 
 
-def histogram_flops(views, patch_size, width):
-    """What histograms add to `step_flops` of one photo: the student's last block whole.
-
-    Args:
-        views: As in `flops_per_photo`.
-        patch_size: Side of a patch in pixels.
-        width: Width D.
-    """
-    sides = [(count, (side // patch_size) ** 2) for count, side, _ in views]
-    return sum(STUDENT_PASSES * count * _left_out(n, width) for count, n in sides)
-
-
 def muon_flops(width, depth, iterations=5):
     """Floating-point operations of orthogonalising all matrices once, whatever a batch.
 

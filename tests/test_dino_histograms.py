@@ -58,9 +58,10 @@ def test_what_is_left_is_told_beside_the_loss():
     model, data = made(weight=2.0), views()
     model.compile(SGD(0.0))
     images = data["global"], data["local"]
-    features, _, tokens = model.student_tokens(*images, None)
-    assert [t.shape for t in tokens] == [(16, 4, 12), (8, 1, 12)]
-    expected = model.histograms.loss(features, tokens, *images)
+    _, _, known = model.student_tokens(*images, None)
+    shapes = [[part.shape for part in pair] for pair in known]
+    assert shapes == [[(16, 12), (16, 4, 12)], [(8, 12), (8, 1, 12)]]
+    expected = model.histograms.loss(known, *images)
     logs = model.train_on_batch(data, return_dict=True)
     told = model.signals.result()
     assert float(told["histograms"]) == pytest.approx(float(expected), rel=1e-5)

@@ -109,41 +109,62 @@ def test_truth_leaves_nothing_and_the_mean_all():
         (mean, flat, 1.0),
         (regions, flat, 0.5),
     ):
-        found = made.loss(known.reshape(2, 4, -1), [seen], large, small)
+        found = made.loss([(known, seen)], large, small)
         assert float(found) == pytest.approx(left, abs=1e-5)
 
 
 def test_local_crops_are_guessed_too():
     made, (large, small) = prediction(), batch()
     rng = np.random.default_rng(1)
-    features, *tokens = (
-        rng.normal(size=size).astype("float32")
-        for size in ((3, 4, 6), (8, 16, 6), (4, 4, 6))
-    )
-    both = float(made.loss(features, tokens, large, small))
-    alone = float(made.loss(features[:2], tokens[:1], large, small[:, :0]))
+    known = [
+        tuple(rng.normal(size=size).astype("float32") for size in sizes)
+        for sizes in (((8, 6), (8, 16, 6)), ((4, 6), (4, 4, 6)))
+    ]
+    both = float(made.loss(known, large, small))
+    alone = float(made.loss(known[:1], large, small[:, :0]))
     made.layers["small"].set_weights([np.ones((6, 36)), np.zeros(36)])
-    assert float(made.loss(features, tokens, large, small)) > 2 * both
-    again = made.loss(features[:2], tokens[:1], large, small[:, :0])
+    assert float(made.loss(known, large, small)) > 2 * both
+    again = made.loss(known[:1], large, small[:, :0])
     assert float(again) == alone
 
 
 def test_what_all_features_share_is_no_matter():
     made, (large, small) = prediction(), batch(local=0)
     rng = np.random.default_rng(1)
-    features = rng.normal(size=(2, 4, 6)).astype("float32")
+    features = rng.normal(size=(8, 6)).astype("float32")
     tokens = rng.normal(size=(8, 16, 6)).astype("float32")
-    found = made.loss(features, [tokens], large, small)
-    moved = made.loss(features + 9.0, [tokens - 7.0], large, small)
+    found = made.loss([(features, tokens)], large, small)
+    moved = made.loss([(features + 9.0, tokens - 7.0)], large, small)
     assert float(moved) == pytest.approx(float(found), abs=1e-4)
 
 
 def test_the_guess_begins_near_the_mean_of_edges():
     # Of noise the truth hardly differs from the mean, which 0.25 is not far from.
     made, (large, small) = prediction(), batch(64, 0)
-    tokens = [np.zeros((128, 16, 6), "float32")]
-    features = np.zeros((2, 64, 6), "float32")
-    assert float(made.loss(features, tokens, large, small)) < 2
+    known = [(np.zeros((128, 6), "float32"), np.zeros((128, 16, 6), "float32"))]
+    assert float(made.loss(known, large, small)) < 2
+
+
+@pytest.mark.parametrize(("depth", "place"), [(1, 0), (2, 0), (3, 1), (4, 2), (12, 8)])
+def test_what_is_asked_lies_after_three_quarters_of_the_blocks(depth, place):
+    sizes = {"embed_dim": 8, "num_heads": 2, "patch_size": 4, "num_registers": 3}
+    vit = VisionTransformer(image_size=8, depth=depth, **sizes)
+    vit.build()
+    images, inner = batch()[0][:, 0, :8, :8], []
+    cls, patches = vit.patch_tokens(images, inner=inner)
+    assert [len(tokens[0]) for tokens in inner] == [8] * depth
+    np.testing.assert_allclose(vit.norm(inner[-1])[:, 0], cls, atol=1e-6)
+    found = HistogramPrediction().known(vit, inner)
+    assert [part.shape for part in found] == [(4, 8), (4, 4, 8)]
+    plain = inner[place].numpy()[:, [0, 4, 5, 6, 7]]
+    plain -= plain.mean(-1, keepdims=True)
+    plain /= (plain.var(-1, keepdims=True) + 1e-6) ** 0.5
+    np.testing.assert_allclose(found[0], plain[:, 0], atol=1e-5)
+    np.testing.assert_allclose(found[1], plain[:, 1:], atol=1e-5)
+    cut = []
+    again, nothing = vit.patch_tokens(images, cls_only=True, inner=cut)
+    np.testing.assert_allclose(again, cls, atol=1e-5)
+    assert nothing.shape == (4, 0, 8) and len(cut) == depth
 
 
 @pytest.mark.parametrize(
@@ -164,10 +185,12 @@ def test_what_it_cannot_be_for(backbone, words):
 @pytest.mark.parametrize("photos", [1, 4])
 def test_photos_without_edges_and_single_ones_leave_a_bounded_share(photos):
     made, (large, small) = prediction(), batch(photos)
-    features = np.ones((3, photos, 6), "float32")
-    tokens = [np.ones((photos * n, p, 6), "float32") for n, p in ((2, 16), (1, 4))]
+    known = [
+        (np.ones((photos * n, 6), "float32"), np.ones((photos * n, p, 6), "float32"))
+        for n, p in ((2, 16), (1, 4))
+    ]
     for views in ((large, small), (0 * large, 0 * small)):
-        assert 0.5 < float(made.loss(features, tokens, *views)) < 40
+        assert 0.5 < float(made.loss(known, *views)) < 40
 
 
 def test_the_deviation_is_that_of_the_pixels():

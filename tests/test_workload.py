@@ -48,12 +48,6 @@ def test_masked_patches_of_one_photo_by_hand():
     assert found == 2 * 4 * (2 * 480 + 2 * 30)
 
 
-def test_histograms_of_one_photo_by_hand():
-    views = [(2, 8, True), (1, 4, False)]
-    # What is left out above, by the student alone.
-    assert workload.histogram_flops(views, 4, 3) == 3 * 2 * (2 * 480 + 102)
-
-
 def test_orthogonalised_matrices_by_hand():
     # 2 x 2: three products of 8 multiplications; 2 x 8: two of 32 and one of 8.
     assert workload.muon_flops(2, 3, 5) == 3 * 5 * 2 * (4 * 3 * 8 + 2 * (2 * 32 + 8))

@@ -198,18 +198,25 @@ class VisionTransformer(keras.Model):
         x, rotation = self._tokens(images), self._rotation(images)
         return self._through_blocks(x, rotation, training, cls_only=True)[:, 0]
 
-    def _through_blocks(self, x, rotation, training, cls_only):
-        """Tokens (B, N, D) after all blocks and the norm; (B, 1, D) with `cls_only`."""
+    def _through_blocks(self, x, rotation, training, cls_only, inner=None):
+        """Tokens (B, N, D) after all blocks and the norm; (B, 1, D) with `cls_only`.
+
+        `inner` is a list that gets those after each block, before any norm.
+        """
+        inner = [] if inner is None else inner
         factors = self.drop_path(x, training=training)
         pairs = list(zip(factors[::2], factors[1::2], strict=True))
         run = pieces.traced_once(self.blocks[0], rotation=rotation)
         for block, pair in zip(self.blocks[:-1], pairs, strict=False):
             x = run(block, x) if pair[0] is None else run(block, x, pair)
-        return self.norm(
-            self.blocks[-1](x, pairs[-1], cls_only=cls_only, rotation=rotation)
-        )
+            inner.append(x)
+        last = self.blocks[-1](x, pairs[-1], cls_only=cls_only, rotation=rotation)
+        inner.append(last)
+        return self.norm(last)
 
-    def patch_tokens(self, images, masks=None, mask_token=None, training=False):
+    def patch_tokens(
+        self, images, masks=None, mask_token=None, training=False, **options
+    ):
         """CLS features and patches, some of which the network may not see.
 
         Args:
@@ -218,9 +225,12 @@ class VisionTransformer(keras.Model):
                 None hides none.
             mask_token: (1, D) float32.
             training: Whether drop path is active.
+            options: `cls_only`, for less work where no patches are wanted; `inner`, a
+                list that gets the tokens (B, N, D) after each block, before any norm.
 
         Returns:
-            (B, D) and (B, h * w, D), both after the final norm.
+            (B, D) and (B, h * w, D), both after the final norm; with `cls_only` no
+            patches, (B, 0, D).
 
         Reference:
             facebookresearch/dinov2, `models/vision_transformer.py`,
@@ -228,7 +238,8 @@ class VisionTransformer(keras.Model):
         """
         images = ops.cast(ops.convert_to_tensor(images), self.compute_dtype)
         x, rotation = self._tokens(images, masks, mask_token), self._rotation(images)
-        x = self._through_blocks(x, rotation, training, cls_only=False)
+        options.setdefault("cls_only", False)
+        x = self._through_blocks(x, rotation, training, **options)
         return x[:, 0], x[:, self.num_prefix_tokens :]
 
     def compute_output_shape(self, input_shape):
