@@ -207,8 +207,14 @@ def new_optimizer(config, steps, total, model):
         parts = matrix_parts(model, model.student_backbone)
         peak = settings.muon_lr
         length = WarmupCosine(peak, peak * MUON_END, total, warm_up)
-        factor = settings.muon_query_key
-        optimizer = Muon(rate, decay, parts, length, factor, shares=shares)
+        optimizer = Muon(
+            rate,
+            decay,
+            parts,
+            length,
+            query_key=settings.muon_query_key,
+            shares=shares,
+        )
     else:
         optimizer = OPTIMIZERS[settings.name](rate, decay, shares=shares)
     if config.run.precision == "mixed_float16":

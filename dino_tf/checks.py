@@ -300,21 +300,20 @@ def _check_lengths(config):
 
 
 def _check_pairs(config):
-    student = config.loss.student_temp
+    student, optimizer = config.loss.student_temp, config.optimizer
     for key in ("loss.warmup_teacher_temp", "loss.teacher_temp"):
         if settings.value_of(config, key) > student:
             words = f"up to loss.student_temp {student}: the teacher is the sharper one"
             _refuse(config, key, words)
-    start = config.optimizer.teacher_momentum
-    if config.optimizer.teacher_momentum_end < start:
+    start, peak = optimizer.teacher_momentum, peak_rate(config)
+    if optimizer.teacher_momentum_end < start:
         words = f"optimizer.teacher_momentum {start} or more"
         _refuse(config, "optimizer.teacher_momentum_end", words)
-    peak, optimizer = peak_rate(config), config.optimizer
     if optimizer.min_lr > peak:
         _refuse(config, "optimizer.min_lr", f"up to the peak of the rate, {peak:g}")
     for key in ("optimizer.muon_lr", "optimizer.muon_query_key"):
-        plain, value = FIELDS[key].default, settings.value_of(config, key)
-        if optimizer.name != "muon" and value != plain:
+        plain = FIELDS[key].default
+        if optimizer.name != "muon" and settings.value_of(config, key) != plain:
             _refuse(config, key, f"{plain} without optimizer.name muon")
 
 

@@ -7,8 +7,8 @@ from dino_tf.models.vit import VisionTransformer
 from dino_tf.optimizers import AdamW
 from dino_tf.schedules import saved, value_at
 
+FUSED = 3  # parts of the matrix of queries, keys and values
 # Of a quintic that brings singular values from 0 to 1 near to 1, and how often.
-QUERIES_KEYS_VALUES = 3  # parts of the matrix that holds them
 COEFFICIENTS, ITERATIONS = (3.4445, -4.7750, 2.0315), 5
 
 
@@ -60,9 +60,7 @@ def matrix_parts(model, backbone):
         fused = id(block.attn.qkv.kernel)
         for variable in block.trainable_variables:
             if len(variable.shape) == 2:
-                parts[id(variable)] = (
-                    QUERIES_KEYS_VALUES if id(variable) == fused else 1
-                )
+                parts[id(variable)] = FUSED if id(variable) == fused else 1
     return [parts.get(id(variable), 0) for variable in model.trainable_variables]
 
 
@@ -84,9 +82,9 @@ class Muon(AdamW):
         parts: As `matrix_parts` gives them; None is AdamW for all.
         matrix_rate: Length of the steps of the matrices, a number above 0 or a
             schedule; None takes the learning rate.
-        query_key: Factor of the steps of queries and keys, above 0; the decay of their
-            matrices is that of the others.
         momentum: Share of the running sum of gradients kept, in [0, 1); Nesterov's.
+        query_key: Factor of the steps of queries and keys, above 0; they decay like
+            the others.
         **kwargs: As for `AdamW`.
 
     Raises:
@@ -106,8 +104,8 @@ class Muon(AdamW):
         weight_decay=0.04,
         parts=None,
         matrix_rate=None,
-        query_key=1.0,
         momentum=0.95,
+        query_key=1.0,
         name="muon",
         **kwargs,
     ):
@@ -116,8 +114,8 @@ class Muon(AdamW):
         lengths = [query_key, *([matrix_rate] if is_number else [])]
         if not all(n > 0 for n in lengths) or not 0 <= momentum < 1:
             raise ValueError(
-                f"matrix_rate={matrix_rate}, query_key={query_key}, "
-                f"momentum={momentum}: expected above 0, above 0, and 0 to less than 1"
+                f"matrix_rate={matrix_rate}, momentum={momentum}, "
+                f"query_key={query_key}: expected above 0, 0 to less than 1, above 0"
             )
         self.parts = None if parts is None else tuple(int(n) for n in parts)
         self.matrix_rate, self.momentum = matrix_rate, momentum
@@ -149,7 +147,7 @@ class Muon(AdamW):
         self.assign(average, average * self.momentum + gradient)
         ahead = gradient + self.momentum * average
         factors = [1.0] * parts
-        if parts == QUERIES_KEYS_VALUES:
+        if parts == FUSED:
             factors[:2] = self.query_key, self.query_key
         pairs = zip(ops.split(ahead, parts, axis=1), factors, strict=True)
         found = [_step(part) * factor for part, factor in pairs]
@@ -162,8 +160,8 @@ class Muon(AdamW):
             **super().get_config(),
             "parts": None if self.parts is None else list(self.parts),
             "matrix_rate": saved(self.matrix_rate),
-            "query_key": self.query_key,
             "momentum": self.momentum,
+            "query_key": self.query_key,
         }
 
 

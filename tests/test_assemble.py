@@ -118,6 +118,7 @@ def test_parts_of_the_recipe_for_few_photos():
     assert model.histograms.deviation == pytest.approx(0.3)
     optimizer = model.optimizer
     assert sorted(optimizer.parts)[-8:] == [1] * 6 + [3] * 2
+    assert optimizer.query_key == 0.2
     lengths = [float(optimizer.matrix_rate(step)) for step in (10, 50)]
     assert lengths == pytest.approx([0.05, 0.05 / 200])
     # 16 photos of 256, at 1.6e-3.
@@ -170,6 +171,11 @@ def test_mimetic_start_is_that_of_the_seed():
             {"optimizer__muon_lr": 0.1, "optimizer__name": "adamw"},
             "got 0.1, allowed: 0.03 without optimizer.name muon",
         ),
+        (
+            {"optimizer__muon_query_key": 0.1, "optimizer__name": "adamw"},
+            "got 0.1, allowed: 1.0 without optimizer.name muon",
+        ),
+        ({"optimizer__muon_query_key": 0.0}, "got 0.0, allowed: above 0"),
         (
             {"optimizer__patch_embed_lr": 0.5, "optimizer__freeze_patch_embed": True},
             "got 0.5, allowed: 1 for a frozen patch projection",

@@ -73,6 +73,19 @@ def test_parts_are_orthogonalised_one_by_one():
     np.testing.assert_allclose(weight, -length * expected, atol=1e-6)
 
 
+def test_queries_and_keys_go_more_slowly():
+    gradient = np.concatenate([np.eye(2)] * 3, axis=1)
+    optimizer = Muon(0.1, 0.5, parts=(3, 0), momentum=0.0, query_key=0.2)
+    ((weight, _),) = steps(optimizer, [gradient], (2, 6))
+    length = 0.1 * quintic(0.5**0.5)
+    expected = np.concatenate([0.2 * np.eye(2), 0.2 * np.eye(2), np.eye(2)], axis=1)
+    np.testing.assert_allclose(weight, -length * expected, atol=1e-6)
+    # Neither those of two parts nor of one are queries and keys.
+    optimizer = Muon(0.1, 0.0, parts=(2, 0), momentum=0.0, query_key=0.2)
+    ((weight, _),) = steps(optimizer, [gradient[:, :4]], (2, 4))
+    np.testing.assert_allclose(weight, -length * gradient[:, :4], atol=1e-6)
+
+
 def test_wide_matrices_go_further():
     gradient = np.concatenate([np.eye(2)] * 4, axis=1)
     ((weight, _),) = steps(Muon(0.1, 0.0, parts=(1, 0)), [gradient], (2, 8))
@@ -127,6 +140,7 @@ def test_other_networks_are_refused():
     [
         ({"matrix_rate": 0.0}, "matrix_rate=0.0"),
         ({"momentum": 1.0}, "momentum=1.0"),
+        ({"query_key": 0.0}, "query_key=0.0"),
         ({"parts": (1,)}, "1 parts for 2 variables"),
         ({"parts": (3, 0)}, r"parts=3 of .* \(2, 2\): expected 0, or a divisor"),
         ({"parts": (0, 1)}, r"parts=1 of .* \(2,\)"),
@@ -140,10 +154,11 @@ def test_what_cannot_be(options, words):
 def test_configuration_round_trip():
     rate = WarmupCosine(0.1, 0.0, 10, 2)
     length = WarmupCosine(0.3, 0.1, 10, 2)
-    made = Muon(rate, 0.2, (3, 0), length, momentum=0.9, shares=(1, 0.5))
+    made = Muon(rate, 0.2, (3, 0), length, 0.9, 0.2, shares=(1, 0.5))
     again = Muon.from_config(made.get_config())
     assert again.get_config() == made.get_config()
-    assert (again.parts, again.momentum, again.matrix_rate.base) == ((3, 0), 0.9, 0.3)
+    assert (again.parts, again.matrix_rate.base) == ((3, 0), 0.3)
+    assert (again.momentum, again.query_key) == (0.9, 0.2)
     number = Muon.from_config(Muon(matrix_rate=9.0).get_config())
     assert number.matrix_rate == 9.0 and number.parts is None
 

@@ -24,6 +24,8 @@ VOC = Facts(num_photos=5011, num_cores=2)
 GPU = Facts(5011, num_gpus=1, gpu_name="A100", compute_capability=(8, 0))
 IMAGENET = Facts(1_281_167, num_gpus=8, compute_capability=(8, 0), gpu_memory_gb=40)
 
+MUON = {"optimizer.name", "optimizer.muon_query_key"}  # of the recipe for few photos
+
 
 def resolved(facts=VOC, **values):
     keys = {key.replace("__", "."): value for key, value in values.items()}
@@ -129,13 +131,14 @@ def test_recipe_for_few_photos_is_for_what_it_was_measured_on(facts, values):
         (VOC, {"init": "run", "run.recipe": "few_photos"}, {"head.use_bn"}),
         (Facts(1), {}, {"loss.koleo_weight"}),
         (Facts(5011, memory_gb=1.0), {}, {"loss.koleo_weight"}),
-        (VOC, {"optimizer.name": "lars"}, {"optimizer.name"}),
-        (VOC, {"optimizer.name": "adamw"}, {"optimizer.name"}),
+        (VOC, {"optimizer.name": "lars"}, MUON),
+        (VOC, {"optimizer.name": "adamw"}, MUON),
+        (VOC, {"optimizer.name": "muon"}, set()),
         (VOC, {"loss.histogram_weight": 0.0}, {"loss.histogram_weight"}),
         (
             Facts(5011, network=Network(1e6, True)),
             {"model.arch": "resnet50", "run.recipe": "few_photos"},
-            {"optimizer.name", "model.drop_path_rate", "loss.histogram_weight"},
+            MUON | {"model.drop_path_rate", "loss.histogram_weight"},
         ),
         (
             VOC,
