@@ -29,8 +29,9 @@ CONFIG = {
     "views": {"global_size": 32, "local_size": 16, "num_local": 2},
     "model": {"patch_size": 8, "embed_dim": 24, "depth": 1, "num_heads": 3},
     "head": {"out_dim": 32, "hidden_dim": 32, "bottleneck_dim": 16, "use_bn": True},
-    # KoLeo looks for neighbours among the photos of one replica.
-    "loss": {"koleo_weight": 0.0},
+    # KoLeo looks for neighbours, and histograms for differences, among the photos of
+    # one replica.
+    "loss": {"koleo_weight": 0.0, "histogram_weight": 0.0},
     "optimizer": {"name": "sgd", "lr": 0.1},
     "run": {
         "epochs": 2,
