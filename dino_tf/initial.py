@@ -162,6 +162,12 @@ def evaluation_size(source, backbone):
     return size
 
 
+def recipe_of(source):
+    """`run.recipe` of the run that weights are from, None where they are from none."""
+    config = _config_of_run(source)
+    return config.run.recipe if config else None
+
+
 def _config_of_run(source):
     """`Config` of the run that weights are from, None where they are from none."""
     path = pathlib.Path(str(source))

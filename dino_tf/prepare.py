@@ -14,7 +14,7 @@ from dino_tf.datasets.voc_archives import get_voc
 from dino_tf.distribute import Hardware, find_hardware
 from dino_tf.errors import UserError
 from dino_tf.evaluate.splits import spread
-from dino_tf.initial import Initial, fit_config, read_initial
+from dino_tf.initial import Initial, fit_config, read_initial, recipe_of
 from dino_tf.photo_headers import photo_header
 from dino_tf.progress import ByteLine
 from dino_tf.workers import Alone
@@ -86,6 +86,7 @@ def prepare(config, say=print, workers=None, num_tpu_cores=0):
             initial = read_initial(config.init, heads)
         config, followed = fit_config(config, initial)
         why |= followed
+        facts = dataclasses.replace(facts, init_recipe=recipe_of(config.init))
     checks.check_values(config)
     facts = dataclasses.replace(facts, network=inspect_network(config))
     if recipe_reading.needs_photo_mb(config, facts):

@@ -59,6 +59,8 @@ class Facts:
         photo_mb: mean size of a decoded photo in MB, None where unknown, or where
             `recipe_reading.needs_photo_mb` says that no rule asks.
         network: `Network`, None for a Vision Transformer of ours.
+        init_recipe: recipe of the run whose weights are gone on from, None where they
+            are from no run.
     """
 
     num_photos: int
@@ -75,6 +77,7 @@ class Facts:
     num_tpu_cores: int = 0
     photo_mb: float | None = None
     network: Network | None = None
+    init_recipe: str | None = None
 
 
 def choose_preset(facts, data):

@@ -122,8 +122,8 @@ def _does_not_go(config, facts):
 def _recipe(config, facts):
     seen = config.run.schedule_epochs * facts.num_photos
     words = f"{seen:,} photos seen are {seen // UPDATE:,} updates of {UPDATE}"
-    if config.init is not None:
-        return "published", "--init brings weights that have begun to learn"
+    if config.init is not None and facts.init_recipe != "few_photos":
+        return "published", "few_photos is not measured on the weights of --init"
     if not checks.is_vit(config):
         return "published", "few_photos is measured for vit_* only"
     if config.run.strategy == "tpu":

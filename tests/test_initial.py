@@ -14,9 +14,11 @@ from dino_tf.initial import (
     fit_config,
     pixel_statistics,
     read_initial,
+    recipe_of,
 )
 from dino_tf.models.backbones import create_backbone
 from dino_tf.models.weights import published_weights
+from dino_tf.prepare import prepare
 from dino_tf.presets import apply_preset
 from dino_tf.recipe import Facts, resolve
 from dino_tf.training import train
@@ -224,6 +226,19 @@ def test_pixel_statistics_follow_the_weights(small, tmp_path):
     assert pixel_statistics(tmp_path / "told.safetensors") == expected
     assert pixel_statistics(small[0]) == (IMAGENET_MEAN, IMAGENET_STD)
     assert pixel_statistics("dino_vits16") == (IMAGENET_MEAN, IMAGENET_STD)
+
+
+def test_recipe_follows_the_run_that_weights_are_from(small, tmp_path):
+    assert recipe_of(small[0]) is None and recipe_of("dino_vits16") is None
+    run = tmp_path / "run"
+    (run / "best").mkdir(parents=True)
+    create_backbone("vit_tiny", 8, 24, depth=DEPTH).save(run / "backbone.keras")
+    for recipe in ("few_photos", "published"):
+        (run / "config.yaml").write_text(f"run: {{recipe: {recipe}}}")
+        for source in (run, run / "best", run / "backbone.keras"):
+            assert recipe_of(source) == recipe
+        prepared = prepare(config_of(init=str(run)), lambda text: None)
+        assert prepared.config.run.recipe == recipe
 
 
 def test_an_empty_init_is_no_init(tmp_path):

@@ -102,10 +102,20 @@ def test_recipe_follows_the_photos_seen():
     assert not few_of(resolved(run__epochs=1, run__recipe="published"))
 
 
+def test_weights_of_a_run_of_few_photos_go_on_by_its_recipe():
+    from_few = Facts(2000, init_recipe="few_photos")
+    config = resolved(from_few, init="run", run__epochs=1)
+    assert config.run.recipe == "few_photos"
+    assert few_of(config) == set(FEW_PHOTOS) - {"head.use_bn"}
+    many = FEW_UPDATES * 64 // 2000 + 1
+    assert resolved(from_few, init="run", run__epochs=many).run.recipe == "published"
+
+
 @pytest.mark.parametrize(
     ("facts", "values"),
     [
         (Facts(2000), {"init": "dino_vits16"}),
+        (Facts(2000, init_recipe="published"), {"init": "run"}),
         (Facts(2000, network=Network(1e6, True)), {"model.arch": "resnet50"}),
         (Facts(2000, num_tpu_cores=8), {"run.strategy": "tpu"}),
     ],
