@@ -170,12 +170,14 @@ def recipe_of(source):
 
 def _config_of_run(source):
     """`Config` of the run that weights are from, None where they are from none."""
-    path = pathlib.Path(str(source))
+    path = pathlib.Path(str(source)).absolute()
     folder = path.parent if path.name == "backbone.keras" else path
-    # The best network of a run lies in a folder of its own.
-    folder = folder.parent if folder.name == "best" else folder
-    file = folder / "config.yaml"
-    return Config.from_yaml(file) if file.is_file() else None
+    # The best network of a run lies in a folder of its own, without a `config.yaml`.
+    inner = folder.name in ("best", "checkpoints")
+    for place in [folder, folder.parent] if inner else [folder]:
+        if (place / "config.yaml").is_file():
+            return Config.from_yaml(place / "config.yaml")
+    return None
 
 
 def fit_config(config, initial):

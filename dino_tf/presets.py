@@ -44,7 +44,6 @@ PRESETS = {
         "about": "One GPU: ViT-S/16 at the published crop sizes on 5,011 VOC 2007 "
         "photos. Not yet run.",
         "data": "voc2007",
-        "optimizer": {"lr": 2e-3},
     },
     "voc2007_finetune": {
         "about": "One GPU: goes on from the published ViT-S/16 weights on 5,011 VOC "
@@ -53,7 +52,7 @@ PRESETS = {
         "init": "dino_vits16",
         # Trained weights need small steps, and a slow teacher to stay what they are.
         "optimizer": {"lr": 2e-4, "teacher_momentum": 0.999},
-        "run": {"epochs": 20},
+        "run": {"epochs": 20, "recipe": "published"},
     },
     "imagenet": {
         "about": "16 GPUs of 2021 for 2.6 days: ViT-S/16 by the published command for "

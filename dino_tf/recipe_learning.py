@@ -31,8 +31,8 @@ FEW_PHOTOS = {
     "optimizer.freeze_last_layer_epochs": (0, "an epoch is too much of a short run"),
     "optimizer.teacher_momentum_end": (0.995, "at 1 it would stand still too soon"),
     "model.drop_path_rate": (0.0, "every update is needed by every block"),
-    "views.global_scale": ((0.5, 1.0), "crops that show the same thing are learnt"),
-    "views.local_scale": ((0.2, 0.6), "crops that show the same thing are learnt"),
+    "views.global_scale": ((0.5, 1.0), "crops that show the same are learnt sooner"),
+    "views.local_scale": ((0.2, 0.6), "crops that show the same are learnt sooner"),
     "views.brightness": (0.7, "or views are matched by their light alone"),
     "views.contrast": (0.7, "or views are matched by their light alone"),
     "views.saturation": (0.5, "or views are matched by their colours alone"),
@@ -100,7 +100,8 @@ def _does_not_go(config, facts):
         # Patches have a head without it, and so may what the weights bring.
         left.add("head.use_bn")
     if min(share / steps, fits) < 2:
-        left.add("loss.koleo_weight")
+        # A photo by itself has no neighbour, and nothing to be spread among.
+        left |= {"loss.koleo_weight", "loss.centering"}
     if not checks.is_vit(config):
         left |= {"optimizer.name", "model.drop_path_rate", "loss.histogram_weight"}
     if config.model.patch_size % 2:
@@ -109,7 +110,7 @@ def _does_not_go(config, facts):
         left.add("optimizer.lr")
     if not config.views.num_local:
         # The large crops then have to show parts as well.
-        left.add("views.global_scale")
+        left |= {"views.global_scale", "views.local_scale"}
     end = FEW_PHOTOS["optimizer.teacher_momentum_end"][0]
     if (optimizer.teacher_momentum or 0) > end:
         left.add("optimizer.teacher_momentum_end")

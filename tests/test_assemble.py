@@ -118,7 +118,9 @@ def test_parts_of_the_recipe_for_few_photos():
     assert model.histograms.deviation == pytest.approx(0.3)
     optimizer = model.optimizer
     assert sorted(optimizer.parts)[-8:] == [1] * 6 + [3] * 2
-    assert optimizer.query_key == 0.2
+    assert (optimizer.query_key, optimizer.momentum) == (0.2, 0.95)
+    ends = [float(model.teacher_momentum(step)) for step in (0, 50)]
+    assert ends == pytest.approx([0.98, 0.995])
     lengths = [float(optimizer.matrix_rate(step)) for step in (10, 50)]
     assert lengths == pytest.approx([0.05, 0.05 / 200])
     # 16 photos of 256, at 1.6e-3.

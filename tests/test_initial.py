@@ -228,15 +228,18 @@ def test_pixel_statistics_follow_the_weights(small, tmp_path):
     assert pixel_statistics("dino_vits16") == (IMAGENET_MEAN, IMAGENET_STD)
 
 
-def test_recipe_follows_the_run_that_weights_are_from(small, tmp_path):
+def test_recipe_follows_the_run_weights_are_from(small, tmp_path, monkeypatch):
     assert recipe_of(small[0]) is None and recipe_of("dino_vits16") is None
-    run = tmp_path / "run"
+    # A run may have the name of a run's folder.
+    run = tmp_path / "best"
     (run / "best").mkdir(parents=True)
     create_backbone("vit_tiny", 8, 24, depth=DEPTH).save(run / "backbone.keras")
     for recipe in ("few_photos", "published"):
         (run / "config.yaml").write_text(f"run: {{recipe: {recipe}}}")
         for source in (run, run / "best", run / "backbone.keras"):
             assert recipe_of(source) == recipe
+            monkeypatch.chdir(source if source.is_dir() else run)
+            assert recipe_of(".") == recipe_of("backbone.keras") == recipe
         prepared = prepare(config_of(init=str(run)), lambda text: None)
         assert prepared.config.run.recipe == recipe
 

@@ -25,6 +25,7 @@ GPU = Facts(5011, num_gpus=1, gpu_name="A100", compute_capability=(8, 0))
 IMAGENET = Facts(1_281_167, num_gpus=8, compute_capability=(8, 0), gpu_memory_gb=40)
 
 MUON = {"optimizer.name", "optimizer.muon_query_key"}  # of the recipe for few photos
+ALONE = {"loss.koleo_weight", "loss.centering"}  # of it, of no use to one photo
 
 
 def resolved(facts=VOC, **values):
@@ -139,8 +140,8 @@ def test_recipe_for_few_photos_is_for_what_it_was_measured_on(facts, values):
         ),
         (VOC, {"loss.ibot_weight": 1.0}, {"head.use_bn"}),
         (VOC, {"init": "run", "run.recipe": "few_photos"}, {"head.use_bn"}),
-        (Facts(1), {}, {"loss.koleo_weight"}),
-        (Facts(5011, memory_gb=1.0), {}, {"loss.koleo_weight"}),
+        (Facts(1), {}, ALONE),
+        (Facts(5011, memory_gb=1.0), {}, ALONE),
         (VOC, {"optimizer.name": "lars"}, MUON),
         (VOC, {"optimizer.name": "adamw"}, MUON),
         (VOC, {"optimizer.name": "muon"}, set()),
@@ -159,8 +160,8 @@ def test_recipe_for_few_photos_is_for_what_it_was_measured_on(facts, values):
             },
             {"loss.histogram_weight"},
         ),
-        (VOC, {"views.num_local": 0}, {"views.global_scale"}),
-        (VOC, {"pipeline.batch_size": 1}, {"loss.koleo_weight"}),
+        (VOC, {"views.num_local": 0}, {"views.global_scale", "views.local_scale"}),
+        (VOC, {"pipeline.batch_size": 1}, ALONE),
         (
             Facts(5011, num_gpus=2, gpu_memory_gb=4.0),
             {"pipeline.batch_size": 256},
@@ -194,6 +195,40 @@ def test_rate_of_few_photos(values, rate):
     config, reasons = resolve(asked, VOC)
     assert config.optimizer.lr == rate
     assert ("optimizer.lr" in reasons) == (rate not in (5e-4, 3e-4))
+
+
+@pytest.mark.parametrize(("gpus", "rate"), [(1, 1.6e-3), (8, 5.66e-4)])
+def test_rate_of_few_photos_on_gpus(gpus, rate):
+    facts = Facts(3000, num_gpus=gpus, gpu_name="A100", gpu_memory_gb=80.0)
+    name, _ = choose_preset(facts, "folder:photos")
+    config, reasons = resolve(apply_preset(Config(), name), facts)
+    assert (config.run.recipe, config.pipeline.batch_size) == ("few_photos", 32 * gpus)
+    assert config.optimizer.lr == rate and "optimizer.lr" in reasons
+
+
+def test_the_recipe_for_few_photos_in_numbers():
+    # 106 epochs of 3,000 photos are 4,968 updates of 64; 107 are 5,015.
+    config = resolved(Facts(3000), run__epochs=106, model__depth=4)
+    assert settings.value_of(config, "run.recipe") == "few_photos"
+    assert {key: settings.value_of(config, key) for key in FEW_PHOTOS} == {
+        "loss.centering": "sinkhorn",
+        "loss.koleo_weight": 0.1,
+        "loss.histogram_weight": 20.0,
+        "loss.warmup_teacher_temp": 0.02,
+        "head.use_bn": True,
+        "optimizer.name": "muon",
+        "optimizer.muon_query_key": 0.2,
+        "optimizer.freeze_last_layer_epochs": 0,
+        "optimizer.teacher_momentum_end": 0.995,
+        "model.drop_path_rate": 0.0,
+        "views.global_scale": (0.5, 1.0),
+        "views.local_scale": (0.2, 0.6),
+        "views.brightness": 0.7,
+        "views.contrast": 0.7,
+        "views.saturation": 0.5,
+    }
+    assert (config.optimizer.muon_lr, config.loss.teacher_temp) == (0.03, 0.02)
+    assert resolved(Facts(3000), run__epochs=107).run.recipe == "published"
 
 
 def test_histograms_take_memory():

@@ -25,7 +25,21 @@ def words(result):
         for key, name in MEASURES.items()
         if found.get(key) is not None
     ]
-    return ", ".join([*numbers, f"loss {found['loss']:.3f}", result["verdicts"][-1]])
+    loss = "" if found["loss"] is None else f"loss {found['loss']:.3f}"
+    return ", ".join(filter(None, [*numbers, loss, result["verdicts"][-1]]))
+
+
+def told_apart(results):
+    """Results whose sources bear the name of their photos where one has several."""
+    photos = {}
+    for result in results:
+        photos.setdefault(result["source"], set()).add(result.get("data"))
+    return [
+        {**r, "source": f"{r['source']} ({r.get('data') or 'unknown photos'})"}
+        if len(photos[r["source"]]) > 1
+        else r
+        for r in results
+    ]
 
 
 def spread(values):
@@ -120,4 +134,5 @@ def words_on_errors(rows):
 
 def _is_unwell(result):
     loss = result["found"]["loss"]
-    return not math.isfinite(loss) or result["verdicts"][-1] in UNWELL
+    finite = loss is not None and math.isfinite(loss)
+    return not finite or result["verdicts"][-1] in UNWELL

@@ -4,6 +4,7 @@ import dataclasses
 import re
 
 import yaml
+from trials import OWN
 
 from dino_tf import settings as fields
 from dino_tf.config import FIELDS
@@ -128,6 +129,7 @@ def read(path, data=(), replaced=()):
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{path}: {' '.join(str(error).split())}") from error
     _check_keys(path, text)
+    _check_types(path, text)
     given = dict(_named(entry, "--data", "NAME=SPEC") for entry in data)
     sources = {
         name: _source(path, name, entry or {}, given.pop(name, None))
@@ -139,19 +141,46 @@ def read(path, data=(), replaced=()):
         name: _values(f"{path}: settings: {name}", entry)
         for name, entry in text["settings"].items()
     }
-    for name in [*sources, *settings]:
-        if not NAME.fullmatch(name):
-            raise UserError(f"{path}: name {name!r}; allowed: {NAME.pattern}")
     against = text.get("against", next(iter(settings)))
     _known([against], settings, "against")
     pairs = [_named(entry, "--set", "KEY=VALUE") for entry in replaced]
     base = _values(f"{path}: base", text.get("base"))
     base |= _values("--set", {key: _yaml(key, value) for key, value in pairs})
+    for key, _ in pairs:
+        if all(key in values for values in settings.values()):
+            raise UserError(f"--set {key}: every setting has a value of its own")
     for key, value in base.items():
         if value is None:
             raise UserError(f"{path}: base: {key} is left open; give --set {key}=VALUE")
-    about, seen = str(text.get("about", "")), int(text["photos_seen"])
+    about, seen = str(text.get("about", "")), text["photos_seen"]
     return Grid(about, seen, text.get("seeds", [0]), against, base, sources, settings)
+
+
+def _check_types(path, text):
+    """Raises `UserError` unless names are words and numbers are numbers."""
+    for section in ("sources", "settings", "base"):
+        if not isinstance(text.get(section) or {}, dict):
+            raise UserError(f"{path}: {section}: got a list or a word; allowed: names")
+    for section in ("sources", "settings"):
+        for name, entry in text[section].items():
+            if not (isinstance(name, str) and NAME.fullmatch(name)):
+                raise UserError(f"{path}: name {name!r}; allowed: {NAME.pattern}")
+            if not isinstance(entry or {}, dict):
+                words = f"{path}: {section}: {name}: got {entry!r}"
+                raise UserError(f"{words}; allowed: names and values")
+    seeds = text.get("seeds", [0])
+    if not (isinstance(seeds, list) and seeds and all(type(s) is int for s in seeds)):
+        raise UserError(f"{path}: seeds: got {seeds!r}; allowed: [0, 1, 2]")
+    if len(set(seeds)) < len(seeds):
+        raise UserError(f"{path}: seeds: got {seeds}; allowed: each once")
+    numbers = [text["photos_seen"]]
+    numbers += [
+        (entry or {}).get("photos_seen", 1) for entry in text["sources"].values()
+    ]
+    for number in numbers:
+        if type(number) is not int or number < 1:
+            words = "a whole number from 1, such as 20000"
+            raise UserError(f"{path}: photos_seen: got {number!r}; allowed: {words}")
 
 
 def _check_keys(path, text):
@@ -181,9 +210,14 @@ def _source(path, name, entry, given):
 def _values(where, entry):
     """Dotted keys, all of them of the configuration."""
     entry = entry or {}
+    if not isinstance(entry, dict):
+        raise UserError(f"{where}: got {entry!r}; allowed: settings and their values")
     for key in entry:
         if key not in FIELDS:
-            raise UserError(f"{where}: got {key!r}; {fields.nearest(key, FIELDS)}")
+            near = fields.nearest(str(key), FIELDS)
+            raise UserError(f"{where}: got {key!r}; {near}")
+        if key in OWN:
+            raise UserError(f"{where}: got {key}; {OWN[key]}")
     return dict(entry)
 
 

@@ -27,7 +27,8 @@ from dino_tf.run_folder import write_text  # noqa: E402
 
 
 def main(argv=None):
-    """Exit status: 0, or 1 after an error of the person's or a training that failed."""
+    """Exit status: 0; 1 after an error of the person's or a training that failed; 130
+    after Ctrl-C."""
     options = _options(argv)
     try:
         grid = grids.read(options.grid, options.data, options.set)
@@ -35,6 +36,9 @@ def main(argv=None):
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from there", file=sys.stderr)
+        return 130
 
 
 def _options(argv):
@@ -57,10 +61,11 @@ def _options(argv):
         help="in place of a value of the grid's base, such as init=RUN",
     )
     parser.add_argument("--out", required=True, help="folder of all runs and findings")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="settings to run")
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument("--only", nargs="+", metavar="NAME", help="settings to run")
     parser.add_argument("--sources", nargs="+", metavar="NAME", help="sources to run")
     parser.add_argument("--seeds", nargs="+", type=int, help="in place of the grid's")
-    parser.add_argument(
+    chosen.add_argument(
         "--final",
         nargs="+",
         metavar="NAME",
@@ -97,7 +102,7 @@ def _study(grid, options):
 
 def _tell(grid, out):
     """Writes `study.json` and `study.html` of everything that has ended."""
-    results = [r for r in trials.collect(out) if grid.has(r)]
+    results = findings.told_apart([r for r in trials.collect(out) if grid.has(r)])
     if not results:
         return
     summary = findings.summarise(results, grid.against, grid.settings)

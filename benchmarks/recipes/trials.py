@@ -25,11 +25,30 @@ QUIET = {
     "run.tensorboard": False,
     "run.keep_checkpoints": 1,
 }
+# What a study sees to itself, and how to ask for it.
+OWN = {
+    **dict.fromkeys(QUIET, "a study keeps it as it is"),
+    "data": "give it as a source, or --data NAME=SPEC",
+    "run.epochs": "give photos_seen",
+    "run.seed": "give seeds",
+    "run.result_dir": "give --out",
+    "run.name": "it is that of the setting",
+}
 K = 20  # neighbours of the k-NN that is reported
+DIVERGED = 3  # exit status of a training whose loss is no longer finite
 
 
 class Failed(Exception):
-    """A training or evaluation ended with an error; its log is named."""
+    """A training or evaluation ended with an error; its log is named.
+
+    Args:
+        words: What happened.
+        status: Exit status of the program.
+    """
+
+    def __init__(self, words, status):
+        super().__init__(words)
+        self.status = status
 
 
 def folder_of(trial, out):
@@ -52,7 +71,8 @@ def run(trial, out):
     """Trains, evaluates, and keeps what was found in `result.json` of its folder.
 
     Returns:
-        The result, a dictionary.
+        The result, a dictionary; of a training that diverged the loss is None, and
+        nothing else is found.
 
     Raises:
         Failed: A program ended with an error.
@@ -68,14 +88,22 @@ def run(trial, out):
     path = folder / "run"
     if not (path / "summary.json").is_file():
         settings = _settings(trial, data, photos, folder)
-        _main(["train", "--config", settings], folder / "train.txt")
+        try:
+            _main(["train", "--config", settings], folder / "train.txt")
+        except Failed as error:
+            if error.status != DIVERGED:
+                raise
+            return _kept(_told(trial, folder, {"loss": None}), folder)
     if not (folder / "discover.json").is_file() and _has_boxes(data):
         _main(_discover(path, data, folder), folder / "discover.txt")
     others = folder / "left_out.json"
     if not (trial.final or others.is_file()) and _has_one_label_each(data):
         command = [path, "--data", data, "--out", others]
         _start([left_out.__file__, *map(str, command)], folder / "left_out.txt")
-    result = _result(trial, folder)
+    return _kept(_result(trial, folder), folder)
+
+
+def _kept(result, folder):
     write_text(folder / "result.json", json.dumps(result, indent=1) + "\n")
     return result
 
@@ -131,33 +159,46 @@ def _start(program, log):
     environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}
     with open(log, "a", encoding="utf-8") as words:
         command = [sys.executable, *program]
-        status = subprocess.run(
+        with subprocess.Popen(
             command, stdout=words, stderr=subprocess.STDOUT, env=environment
-        ).returncode
+        ) as process:
+            try:
+                status = process.wait()
+            except KeyboardInterrupt:
+                # The program is asked to stop as well, and saves what it has.
+                process.wait()
+                raise
     if status:
         last = [x for x in log.read_text("utf-8", "replace").splitlines() if x.strip()]
-        raise Failed(f"exit status {status}: {last[-1] if last else ''} ({log})")
+        words = f"exit status {status}: {last[-1] if last else ''} ({log})"
+        raise Failed(words, status)
 
 
 def _result(trial, folder):
     """Everything about a trial that findings and pages are made of."""
-    path = folder / "run"
-    summary = json.loads((path / "summary.json").read_text("utf-8"))
-    lines = (path / "metrics.jsonl").read_text("utf-8").splitlines()
-    curves = [json.loads(line) for line in lines]
+    path = folder / "run" / "summary.json"
+    summary = json.loads(path.read_text("utf-8"))
     found = {
         "knn": summary.get(f"knn/top1_k{K}"),
         "untrained_knn": summary.get(f"untrained/knn/top1_k{K}"),
         "loss": summary["loss"],
-        "matched": next(
-            (r["views/matched"] for r in reversed(curves) if "views/matched" in r), None
-        ),
     }
     if (folder / "discover.json").is_file():
         judged = json.loads((folder / "discover.json").read_text("utf-8"))
         found["corloc"] = judged["metrics"]["discover/lost_corloc"]
     if (folder / "left_out.json").is_file():
         found |= json.loads((folder / "left_out.json").read_text("utf-8"))
+    told = _told(trial, folder, found)
+    return {**told, "training_seconds": summary["training_seconds"]}
+
+
+def _told(trial, folder, found):
+    """A result of what was found and of the epochs that a training has told of."""
+    file = folder / "run" / "metrics.jsonl"
+    lines = file.read_text("utf-8").splitlines() if file.is_file() else []
+    curves = [json.loads(line) for line in lines]
+    matched = (r["views/matched"] for r in reversed(curves) if "views/matched" in r)
+    diverged = ["diverging"] if found["loss"] is None else []
     return {
         "source": trial.source,
         "data": trial.data,
@@ -166,8 +207,7 @@ def _result(trial, folder):
         "final": trial.final,
         "photos_seen": trial.photos_seen,
         "values": trial.values,
-        "found": found,
-        "verdicts": [line.get("verdict") for line in curves],
-        "training_seconds": summary["training_seconds"],
+        "found": {**found, "matched": None if diverged else next(matched, None)},
+        "verdicts": [line.get("verdict") for line in curves] + diverged,
         "curves": curves,
     }

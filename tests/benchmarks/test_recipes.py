@@ -20,6 +20,7 @@ import grid as grids  # noqa: E402
 import histograms_alone  # noqa: E402
 import left_out  # noqa: E402
 import study  # noqa: E402
+import trials  # noqa: E402
 
 GRID = """
 about: two rates
@@ -100,7 +101,10 @@ def test_trials_of_other_values_are_no_part_of_a_grid(grid_file):
     assert grid.has(found)
 
 
-@pytest.mark.parametrize("entry", ["init", "init=", "inti=x", "init=[0"])
+@pytest.mark.parametrize(
+    "entry",
+    ["init", "init=", "inti=x", "init=[0", "run.seed=7", "optimizer.lr=0.1"],
+)
 def test_what_is_wrong_in_a_replacement_is_named(grid_file, entry):
     with pytest.raises(UserError, match="--set"):
         grids.read(grid_file, [], [entry])
@@ -126,6 +130,18 @@ def test_the_grids_here_can_be_read(path):
         ("seeds: [0, 1]", "seeds: [0", "grid.yaml: while parsing"),
         ("  fast: {", "  Fast one: {", "name 'Fast one'"),
         ('data: "scenes:32"', "dta: x", "sources: drawn: got 'dta', allowed: data"),
+        ("  fast: {", "  no: {", "name False; allowed"),
+        ("fast: {optimizer.lr: 1.0e-2}", "fast: 3", "settings: fast: got 3"),
+        ("base: {pipeline.batch_size: 8}", "base: quickstart", "base: got a list or a"),
+        ("photos_seen: 48", "photos_seen: 1e5", "got '1e5'; allowed: a whole number"),
+        ("  photos: {}", "  photos: {photos_seen: -1}", "photos_seen: got -1; allowed"),
+        ("seeds: [0, 1]", "seeds: 3", "seeds: got 3; allowed"),
+        ("seeds: [0, 1]", "seeds: []", "seeds: got .*; allowed"),
+        ("seeds: [0, 1]", "seeds: [1, 1]", "seeds: got .*; allowed: each once"),
+        ("base: {", "base: {data: scenes, ", "got data; give it as a source"),
+        ("fast: {", "fast: {run.seed: 3, ", "fast: got run.seed; give seeds"),
+        ("base: {", "base: {run.epochs: 3, ", "got run.epochs; give photos_seen"),
+        ("base: {", "base: {run.tensorboard: true, ", "a study keeps it as it is"),
     ],
 )
 def test_what_is_wrong_in_a_grid_is_named(grid_file, old, new, words):
@@ -182,6 +198,45 @@ def test_gains_are_taken_seed_by_seed():
     assert second["knn_gain"]["sd"] == pytest.approx(2**0.5)
     assert (first["unwell"], second["unwell"]) == (0, 1)
     assert second["seeds"] == [0, 1] and "corloc" not in second
+
+
+def test_other_photos_under_one_name_are_no_other_seeds():
+    results = [
+        {**result("a", seed, knn), "data": data}
+        for seed, knn, data in [(0, 30.0, "x"), (0, 90.0, "y"), (1, 34.0, "x")]
+    ]
+    assert findings.told_apart(results[:1]) == results[:1]
+    told = findings.told_apart(results)
+    first, second = findings.summarise(told, "a", {"a": {}})["trials"]
+    assert [row["source"] for row in (first, second)] == ["s (x)", "s (y)"]
+    assert (first["knn"]["mean"], second["knn"]["mean"]) == (32.0, 90.0)
+    assert second["knn_gain"]["mean"] == 0
+
+
+def test_a_training_that_diverged_ended_unwell(grid_file, tmp_path, monkeypatch):
+    def main(arguments, log):
+        raise trials.Failed("no number", status)
+
+    monkeypatch.setattr(trials, "_main", main)
+    trial = next(iter(grids.read(grid_file).trials(["slow"])))
+    status = 2
+    with pytest.raises(trials.Failed, match="no number"):
+        trials.run(trial, tmp_path / "out")
+    status = 3
+    found = trials.run(trial, tmp_path / "out")
+    assert trials.state(trial, tmp_path / "out") == trials.DONE
+    assert findings.words(found) == "diverging"
+    (row,) = findings.summarise([found], "slow", {"slow": {}})["trials"]
+    assert row["unwell"] == 1 and "knn" not in row
+
+
+def test_a_study_that_is_stopped_says_how_it_goes_on(grid_file, monkeypatch, capsys):
+    def interrupted(trial, out):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trials, "run", interrupted)
+    assert study.main([str(grid_file), "--out", str(grid_file.parent / "out")]) == 130
+    assert "the same command goes on" in capsys.readouterr().err
 
 
 def test_trials_of_an_older_version_lack_a_measure():
