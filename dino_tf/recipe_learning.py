@@ -15,7 +15,7 @@ from dino_tf.recipe_memory import photos_that_fit
 
 LARGE_DATA = 100_000
 # Updates of 64 photos each, up to which the recipe for few photos is taken.
-FEW_UPDATES, UPDATE = 5_000, 64
+FEW_UPDATES, UPDATE = 10_000, 64
 FEW_BATCH, FEW_SPAN = 32, 200  # photos; updates that the teacher averages, at most
 FEW_RATE = 2e-4  # peak for so few photos
 PUBLISHED_SIZE = 224  # pixels a side of a global crop
