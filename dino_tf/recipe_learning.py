@@ -21,7 +21,7 @@ FEW_RATE = 2e-4  # peak for so few photos
 PUBLISHED_SIZE = 224  # pixels a side of a global crop
 # What takes the place of the published value, and why.
 FEW_PHOTOS = {
-    "loss.centering": ("sinkhorn", "with a center the answers stay uniform for long"),
+    "loss.centering": ("sinkhorn", "answers are spread evenly from the start"),
     "loss.koleo_weight": (0.1, "or the features crowd together at the start"),
     "loss.histogram_weight": (20.0, "edges are learnt before the teacher knows any"),
     "loss.warmup_teacher_temp": (0.02, "at the start answers differ little"),
