@@ -209,7 +209,7 @@ def test_rate_of_few_photos_on_gpus(gpus, rate):
 def test_the_recipe_for_few_photos_in_numbers():
     # 213 epochs of 3,000 photos are 9,984 updates of 64; 214 are 10,031.
     config = resolved(Facts(3000), run__epochs=213, model__depth=4)
-    assert settings.value_of(config, "run.recipe") == "few_photos"
+    assert config.run.recipe == "few_photos"
     assert {key: settings.value_of(config, key) for key in FEW_PHOTOS} == {
         "loss.centering": "sinkhorn",
         "loss.koleo_weight": 0.1,

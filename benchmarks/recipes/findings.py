@@ -133,6 +133,6 @@ def words_on_errors(rows):
 
 
 def _is_unwell(result):
-    loss = result["found"]["loss"]
-    finite = loss is not None and math.isfinite(loss)
-    return not finite or result["verdicts"][-1] in UNWELL
+    # What diverged has no loss.
+    unwell = result["verdicts"][-1] in UNWELL
+    return unwell or not math.isfinite(result["found"]["loss"])

@@ -157,30 +157,26 @@ def read(path, data=(), replaced=()):
 
 
 def _check_types(path, text):
-    """Raises `UserError` unless names are words and numbers are numbers."""
+    """Raises `UserError` unless sections have names, and seeds are numbers."""
     for section in ("sources", "settings", "base"):
         if not isinstance(text.get(section) or {}, dict):
             raise UserError(f"{path}: {section}: got a list or a word; allowed: names")
     for section in ("sources", "settings"):
-        for name, entry in text[section].items():
+        for name in text[section]:
             if not (isinstance(name, str) and NAME.fullmatch(name)):
                 raise UserError(f"{path}: name {name!r}; allowed: {NAME.pattern}")
-            if not isinstance(entry or {}, dict):
-                words = f"{path}: {section}: {name}: got {entry!r}"
-                raise UserError(f"{words}; allowed: names and values")
     seeds = text.get("seeds", [0])
     if not (isinstance(seeds, list) and seeds and all(type(s) is int for s in seeds)):
         raise UserError(f"{path}: seeds: got {seeds!r}; allowed: [0, 1, 2]")
     if len(set(seeds)) < len(seeds):
         raise UserError(f"{path}: seeds: got {seeds}; allowed: each once")
-    numbers = [text["photos_seen"]]
-    numbers += [
-        (entry or {}).get("photos_seen", 1) for entry in text["sources"].values()
-    ]
-    for number in numbers:
-        if type(number) is not int or number < 1:
-            words = "a whole number from 1, such as 20000"
-            raise UserError(f"{path}: photos_seen: got {number!r}; allowed: {words}")
+    _check_photos_seen(path, text["photos_seen"])
+
+
+def _check_photos_seen(where, number):
+    if type(number) is not int or number < 1:
+        words = "a whole number from 1, such as 20000"
+        raise UserError(f"{where}: photos_seen: got {number!r}; allowed: {words}")
 
 
 def _check_keys(path, text):
@@ -196,10 +192,14 @@ def _check_keys(path, text):
 
 def _source(path, name, entry, given):
     where = f"{path}: sources: {name}"
+    allowed = ", ".join(SOURCE_KEYS)
+    if not isinstance(entry, dict):
+        raise UserError(f"{where}: got {entry!r}, allowed: {allowed}")
     for key in entry:
         if key not in SOURCE_KEYS:
-            allowed = ", ".join(SOURCE_KEYS)
             raise UserError(f"{where}: got {key!r}, allowed: {allowed}")
+    if "photos_seen" in entry:
+        _check_photos_seen(where, entry["photos_seen"])
     return {
         "data": given or entry.get("data"),
         "values": _values(where, entry.get("values")),
