@@ -5,7 +5,7 @@ Every refusal is one line: the setting, what was received, what is allowed.
 
 import math
 
-from dino_tf import settings
+from dino_tf import idle, settings
 from dino_tf.config import FIELDS
 from dino_tf.errors import UserError
 
@@ -187,6 +187,7 @@ def check_together(config, facts, replicas):
     _check_lengths(config)
     _check_pairs(config)
     _check_precision(config, facts)
+    _check_idle(config)
 
 
 def _check_masks(config, replicas):
@@ -277,9 +278,6 @@ def _check_sums(config, facts, replicas):
     if config.pipeline.batch_size < 2 * replicas * steps and config.loss.koleo_weight:
         words = f"0 for one photo at a time ({replicas} devices, {steps} parts)"
         _refuse(config, "loss.koleo_weight", words)
-    default = FIELDS["loss.center_momentum"].default
-    if config.loss.centering != "center" and config.loss.center_momentum != default:
-        _refuse(config, "loss.center_momentum", f"{default} without a center")
 
 
 def _check_lengths(config):
@@ -311,10 +309,6 @@ def _check_pairs(config):
         _refuse(config, "optimizer.teacher_momentum_end", words)
     if optimizer.min_lr > peak:
         _refuse(config, "optimizer.min_lr", f"up to the peak of the rate, {peak:g}")
-    for key in ("optimizer.muon_lr", "optimizer.muon_query_key"):
-        plain = FIELDS[key].default
-        if optimizer.name != "muon" and settings.value_of(config, key) != plain:
-            _refuse(config, key, f"{plain} without optimizer.name muon")
 
 
 def _check_heads(config):
@@ -336,6 +330,12 @@ def _check_precision(config, facts):
     if precision == "mixed_bfloat16" and facts.num_gpus and capability:
         if capability < (8, 0):
             _refuse(config, "run.precision", "float32, mixed_float16 on this GPU")
+
+
+def _check_idle(config):
+    if found := idle.first_idle(config):
+        key, words = found
+        _refuse(config, key, words)
 
 
 def _numbers(config, key):

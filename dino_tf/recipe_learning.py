@@ -152,12 +152,12 @@ def _warmup_teacher_temp_epochs(config, facts):
     if config.loss.teacher_temp == config.loss.warmup_teacher_temp:
         return 0, "the teacher temperature does not change"
     epochs = min(30, config.run.schedule_epochs * 3 // 10)
-    return epochs, f"30, but at most 3 of 10 in {config.run.schedule_epochs} epochs"
+    return epochs, f"30, but at most 3 of 10 of all, {config.run.schedule_epochs}"
 
 
 def _warmup_epochs(config, facts):
     epochs = min(10.0, config.run.schedule_epochs / 10)
-    return epochs, f"10, but at most a tenth of {config.run.schedule_epochs} epochs"
+    return epochs, f"10, but at most a tenth of all, {config.run.schedule_epochs}"
 
 
 def _teacher_momentum(config, facts):
@@ -172,7 +172,10 @@ def _teacher_momentum(config, facts):
     most = FEW_SPAN if config.run.recipe == "few_photos" else 2000
     span = min(max(min(advised, short), 50), most)
     cause = f"{updates:,} updates in all" if short < advised else f"batch {batch}"
-    return round(1 - 1 / span, 4), f"the teacher averages {span:.0f} updates: {cause}"
+    momentum, end = round(1 - 1 / span, 4), config.optimizer.teacher_momentum_end
+    if momentum > end:
+        return end, f"that of optimizer.teacher_momentum_end, {end}"
+    return momentum, f"the teacher averages {span:.0f} updates: {cause}"
 
 
 FIRST = {"run.recipe": _recipe}

@@ -62,6 +62,13 @@ def test_teacher_momentum(photos, batch, epochs, momentum):
     assert config.optimizer.teacher_momentum == momentum
 
 
+def test_teacher_momentum_starts_no_higher_than_the_end_that_is_asked_for():
+    asked = {"optimizer.teacher_momentum_end": 0.9}
+    config, reasons = resolve(Config.from_dict(asked), Facts(1792))
+    assert config.optimizer.teacher_momentum == 0.9
+    assert reasons["optimizer.teacher_momentum"].startswith("that of optimizer.teac")
+
+
 def test_few_photos_keep_the_teacher_sharp():
     loss = resolved(run__recipe="published").loss
     assert (loss.teacher_temp, loss.warmup_teacher_temp_epochs) == (0.04, 0)
@@ -409,7 +416,13 @@ def test_a_handful_of_photos_gets_settings_of_its_own():
         ({"loss__teacher_temp": 0.2}, "up to loss.student_temp 0.1"),
         ({"loss__teacher_temp": 0}, "got 0.0, allowed: above 0"),
         ({"optimizer__teacher_momentum": 1.5}, "from 0 to 1"),
-        ({"optimizer__teacher_momentum_end": 0.5}, "optimizer.teacher_momentum 0.99"),
+        (
+            {
+                "optimizer__teacher_momentum": 0.99,
+                "optimizer__teacher_momentum_end": 0.5,
+            },
+            "got 0.5, allowed: optimizer.teacher_momentum 0.99 or more",
+        ),
         ({"optimizer__min_lr": 0.1}, "up to the peak of the rate"),
         ({"optimizer__lr": float("inf")}, "optimizer.lr: got inf, allowed: a number"),
         ({"views__num_local": -1}, "got -1, allowed: 0 or more"),

@@ -12,6 +12,7 @@ tell what was found so far, with means and spreads over the seeds.
 import argparse
 import json
 import pathlib
+import signal
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -28,7 +29,7 @@ from dino_tf.run_folder import write_text  # noqa: E402
 
 def main(argv=None):
     """Exit status: 0; 1 after an error of the person's or a training that failed; 130
-    after Ctrl-C."""
+    after Ctrl-C, 143 after SIGTERM."""
     options = _options(argv)
     try:
         grid = grids.read(options.grid, options.data, options.set)
@@ -36,9 +37,9 @@ def main(argv=None):
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, trials.Terminated) as error:
         print("stopped; the same command goes on from there", file=sys.stderr)
-        return 130
+        return 143 if isinstance(error, trials.Terminated) else 130
 
 
 def _options(argv):
@@ -95,7 +96,7 @@ def _study(grid, options):
             failed += 1
             print(f"    {error}", file=sys.stderr, flush=True)
         _tell(grid, out)
-    if wanted:
+    if wanted and not options.list:
         _tell(grid, out)
     return 1 if failed else 0
 
@@ -111,5 +112,10 @@ def _tell(grid, out):
     page.write(out / "study.html", grid.about, summary, results)
 
 
+def _terminate(number, frame):
+    raise trials.Terminated
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _terminate)
     raise SystemExit(main())

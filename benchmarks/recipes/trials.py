@@ -51,6 +51,10 @@ class Failed(Exception):
         self.status = status
 
 
+class Terminated(BaseException):
+    """SIGTERM came, to this process alone."""
+
+
 def folder_of(trial, out):
     """Where a trial lies; other values of its settings are another trial."""
     key = digest([trial.data, trial.photos_seen, sorted(trial.values.items())])[:8]
@@ -157,15 +161,17 @@ def _main(arguments, log):
 def _start(program, log):
     """Runs a program of Python with its words in a file."""
     environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}
-    with open(log, "a", encoding="utf-8") as words:
+    with open(log, "a", encoding="utf-8") as file:
         command = [sys.executable, *program]
         with subprocess.Popen(
-            command, stdout=words, stderr=subprocess.STDOUT, env=environment
+            command, stdout=file, stderr=subprocess.STDOUT, env=environment
         ) as process:
             try:
                 status = process.wait()
-            except KeyboardInterrupt:
-                # The program is asked to stop as well, and saves what it has.
+            except BaseException as error:
+                if isinstance(error, Terminated):
+                    process.terminate()
+                # By Ctrl-C it is asked to stop as well. It saves what it has.
                 process.wait()
                 raise
     if status:
