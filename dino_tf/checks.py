@@ -8,6 +8,7 @@ import math
 from dino_tf import idle, settings
 from dino_tf.config import FIELDS
 from dino_tf.errors import UserError
+from dino_tf.placement import sums_over_devices
 
 # Width, blocks, heads of the published networks; overrides may be set one by one.
 ARCHITECTURES = {
@@ -259,22 +260,13 @@ def _check_batch(config, facts, replicas):
         _refuse(config, "pipeline.batch_size", words)
 
 
-def sums_over_devices(config, facts):
-    """What takes sums over all devices in the middle of a pass; "": nothing.
-
-    It needs the whole batch at once.
-    """
-    has_batch_norm = facts.network is not None and facts.network.batch_norm
-    if has_batch_norm or config.head.use_bn:
-        return "batch norm"
-    return "sinkhorn" if config.loss.centering == "sinkhorn" else ""
-
-
 def _check_sums(config, facts, replicas):
     what, steps = sums_over_devices(config, facts), config.optimizer.accumulate_steps
-    if steps > 1 and replicas > 1 and what:
-        words = f"1 for {what} over {replicas} devices"
-        _refuse(config, "optimizer.accumulate_steps", words)
+    where = f"for {what} over {replicas} devices"
+    if steps > 1 and what:
+        _refuse(config, "optimizer.accumulate_steps", f"1 {where}")
+    if config.run.xla and what:
+        _refuse(config, "run.xla", f"false {where}")
     if config.pipeline.batch_size < 2 * replicas * steps and config.loss.koleo_weight:
         words = f"0 for one photo at a time ({replicas} devices, {steps} parts)"
         _refuse(config, "loss.koleo_weight", words)

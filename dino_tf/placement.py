@@ -38,3 +38,16 @@ def num_replicas(config, facts):
 def accelerators(facts):
     """ "1 GPU", "8 GPUs"."""
     return f"{facts.num_gpus} GPU{'s' if facts.num_gpus > 1 else ''}"
+
+
+def sums_over_devices(config, facts):
+    """What takes sums over all devices in the middle of a pass; "": nothing.
+
+    It needs the whole batch at once, and keeps XLA from compiling the step.
+    """
+    if num_replicas(config, facts) == 1:
+        return ""
+    has_batch_norm = facts.network is not None and facts.network.batch_norm
+    if has_batch_norm or config.head.use_bn:
+        return "batch norm"
+    return "sinkhorn" if config.loss.centering == "sinkhorn" else ""

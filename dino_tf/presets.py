@@ -62,7 +62,7 @@ PRESETS = {
         "head": {"out_dim": 65536, "norm_last_layer": False},
         "loss": {"teacher_temp": 0.07, "warmup_teacher_temp_epochs": 30},
         "optimizer": {"warmup_epochs": 10, "teacher_momentum": 0.996},
-        "run": {"epochs": 300},
+        "run": {"epochs": 300, "recipe": "published"},
     },
     "resnet50": {
         "about": "8 GPUs of 2021: ResNet-50 by the published command for convolutional "
@@ -91,6 +91,7 @@ PRESETS = {
         "head": {"out_dim": 65536},
         "loss": {"teacher_temp": 0.04, "warmup_teacher_temp_epochs": 0},
         "optimizer": {"warmup_epochs": 10, "teacher_momentum": 0.996},
+        "run": {"recipe": "published"},
     },
 }
 

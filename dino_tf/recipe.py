@@ -19,9 +19,14 @@ from dino_tf import (
     settings,
 )
 from dino_tf.config import FIELDS, Config
-from dino_tf.placement import accelerators, choose_strategy, num_replicas
+from dino_tf.placement import (
+    accelerators,
+    choose_strategy,
+    num_replicas,
+    sums_over_devices,
+)
 from dino_tf.recipe_learning import LARGE_DATA
-from dino_tf.recipe_memory import photos_that_fit
+from dino_tf.recipe_memory import parts_of, photos_that_fit
 
 SMALL_CROP = 128  # pixels a side
 
@@ -117,7 +122,9 @@ def resolve(config, facts):
         settings.assign(resolved, key, value)
     checks.check_values(resolved)
     reasons = _fill_in(FIRST_RULES, resolved, facts)
-    reasons |= recipe_learning.apply_recipe(resolved, facts)
+    reasons |= recipe_learning.apply_before_batch(resolved)
+    reasons |= _fill_in(BATCH_RULES, resolved, facts)
+    reasons |= recipe_learning.apply_by_batch(resolved, facts)
     reasons |= _fill_in(RULES, resolved, facts)
     if not checks.is_vit(resolved):
         taken = [
@@ -207,6 +214,8 @@ def _precision(config, facts):
 def _xla(config, facts):
     if config.run.strategy == "tpu":
         return False, "TPUStrategy compiles the whole step itself"
+    if what := sums_over_devices(config, facts):
+        return False, f"{what} takes sums over several devices"
     if facts.num_gpus:
         return True, "fused kernels are worth the compile time on a GPU"
     return False, "on a CPU it gains little, and the first step would wait for it"
@@ -237,13 +246,12 @@ def _batch_size(config, facts):
 def _accumulate_steps(config, facts):
     share = max(config.pipeline.batch_size // num_replicas(config, facts), 1)
     fits = photos_that_fit(config, facts)
-    what = checks.sums_over_devices(config, facts)
-    if num_replicas(config, facts) > 1 and what:
+    if what := sums_over_devices(config, facts):
         return 1, f"{what} over several devices needs the batch at once"
     if share <= fits:
         return 1, f"a batch part of {share} photos fits the memory"
-    steps = next(n for n in range(1, share + 1) if share % n == 0 and share / n <= fits)
-    return steps, f"by estimate the memory takes {int(fits)} photos, not {share}"
+    words = f"by estimate the memory takes {int(fits)} photos, not {share}"
+    return parts_of(share, fits), words
 
 
 def _schedule_epochs(config, facts):
@@ -262,21 +270,21 @@ def _eval_size(config, facts):
     return size, f"the size of the global crops{large}"
 
 
-# In this order: later rules read what earlier ones chose. After the first ones, up to
-# the batch, what the recipe says takes the place of defaults.
+# In this order: later rules read what earlier ones chose. After the first ones, and
+# again after the batch, what the recipe says takes the place of defaults.
 FIRST_RULES = {
     "run.schedule_epochs": _schedule_epochs,
     "run.strategy": choose_strategy,
     **recipe_learning.FIRST,
     "run.precision": _precision,
-    "run.xla": _xla,
     "run.eval_size": _eval_size,
     **recipe_watching.RULES,
     "model.image_size": _image_size,
     **recipe_reading.RULES,
-    "pipeline.batch_size": _batch_size,
 }
+BATCH_RULES = {"pipeline.batch_size": _batch_size}
 RULES = {
+    "run.xla": _xla,
     "optimizer.accumulate_steps": _accumulate_steps,
     **recipe_learning.RULES,
 }

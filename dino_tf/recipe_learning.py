@@ -11,14 +11,17 @@ import math
 from dino_tf import checks, settings
 from dino_tf.config import FIELDS
 from dino_tf.placement import num_replicas
-from dino_tf.recipe_memory import photos_that_fit
+from dino_tf.recipe_memory import parts_of, photos_that_fit
 
 LARGE_DATA = 100_000
-# Updates of 64 photos each, up to which the recipe for few photos is taken.
-FEW_UPDATES, UPDATE = 10_000, 64
+# Updates of 64 photos each, up to which the recipe for few photos is taken: as many as
+# one pass through ImageNet.
+FEW_UPDATES, UPDATE = 20_000, 64
 FEW_BATCH, FEW_SPAN = 32, 200  # photos; updates that the teacher averages, at most
 FEW_RATE = 2e-4  # peak for so few photos
 PUBLISHED_SIZE = 224  # pixels a side of a global crop
+# What depends on the batch as well, and is chosen after it.
+BY_BATCH = ("loss.centering", "loss.koleo_weight", "head.use_bn")
 # What takes the place of the published value, and why.
 FEW_PHOTOS = {
     "loss.centering": ("sinkhorn", "answers are spread evenly from the start"),
@@ -39,21 +42,35 @@ FEW_PHOTOS = {
 }
 
 
-def apply_recipe(config, facts):
-    """Puts `FEW_PHOTOS` in the place of defaults that nobody asked to be otherwise.
+def apply_before_batch(config):
+    """Puts `FEW_PHOTOS`, but for `BY_BATCH`, in the place of defaults.
 
     Args:
-        config: `Config` with a recipe, a strategy, a precision and a batch size;
-            changed here.
-        facts: `recipe.Facts`.
+        config: `Config` with a recipe and a strategy; changed here. What was asked for
+            stays, and takes with it what contradicts it.
 
     Returns:
         Dictionary of dotted keys of what is changed and one sentence on each.
     """
+    changes = {key: FEW_PHOTOS[key] for key in FEW_PHOTOS if key not in BY_BATCH}
+    return _changed(config, {**changes, **_blur(config)}, _contradicted(config))
+
+
+def apply_by_batch(config, facts):
+    """The same for `BY_BATCH` and the rate, as soon as there is a batch.
+
+    Args:
+        config: `Config` as `apply_before_batch` left it, with a batch size.
+        facts: `recipe.Facts`.
+    """
+    changes = {**{key: FEW_PHOTOS[key] for key in BY_BATCH}, **_rate(config)}
+    return _changed(config, changes, _unfit(config, facts))
+
+
+def _changed(config, changes, left):
     if config.run.recipe != "few_photos":
         return {}
-    left, reasons = _does_not_go(config, facts), {}
-    changes = {**FEW_PHOTOS, **_rate(config), **_blur(config)}
+    reasons = {}
     for key, (value, reason) in changes.items():
         plain = settings.value_of(config, key) == FIELDS[key].default
         if plain and key not in config.given and key not in left:
@@ -84,30 +101,18 @@ def _blur(config):
     return {"views.blur_sigma": (sigma, reason)}
 
 
-def _does_not_go(config, facts):
-    """Keys of `FEW_PHOTOS` that contradict what is asked for, or the machine."""
+def _contradicted(config):
+    """Keys of `FEW_PHOTOS` that contradict what is asked for."""
     loss, optimizer, left = config.loss, config.optimizer, set()
-    replicas, fits = num_replicas(config, facts), photos_that_fit(config, facts)
-    steps = optimizer.accumulate_steps or 1
-    share = config.pipeline.batch_size / replicas
-    if replicas > 1 and (share > fits or steps > 1):
-        left |= {"loss.centering", "head.use_bn"}
-    if loss.center_momentum != FIELDS["loss.center_momentum"].default:
-        left.add("loss.centering")
     if loss.teacher_temp is not None:
         left.add("loss.warmup_teacher_temp")
-    if loss.ibot_weight or config.init is not None:
-        # Patches have a head without it, and so may what the weights bring.
-        left.add("head.use_bn")
-    if min(share / steps, fits) < 2:
-        # A photo by itself has no neighbour, and nothing to be spread among.
-        left |= {"loss.koleo_weight", "loss.centering"}
     if not checks.is_vit(config):
         left |= {"optimizer.name", "model.drop_path_rate", "loss.histogram_weight"}
+    elif optimizer.freeze_blocks >= max(checks.network(config)[1] * 3 // 4, 1):
+        # Nothing that learns is in front of what guesses them.
+        left.add("loss.histogram_weight")
     if config.model.patch_size % 2:
         left.add("loss.histogram_weight")
-    if optimizer.name not in ("adamw", "muon") or optimizer.lr_scaling != "linear":
-        left.add("optimizer.lr")
     if not config.views.num_local:
         # The large crops then have to show parts as well.
         left |= {"views.global_scale", "views.local_scale"}
@@ -117,6 +122,27 @@ def _does_not_go(config, facts):
     is_free = optimizer.name == "adamw" and "optimizer.name" not in config.given | left
     if optimizer.name != "muon" and not is_free:
         left.add("optimizer.muon_query_key")
+    return left
+
+
+def _unfit(config, facts):
+    """Keys of `BY_BATCH`, and the rate, that are not for this batch or its machine."""
+    loss, optimizer, left = config.loss, config.optimizer, set()
+    replicas, fits = num_replicas(config, facts), photos_that_fit(config, facts)
+    share = max(config.pipeline.batch_size // replicas, 1)
+    steps = optimizer.accumulate_steps or parts_of(share, fits)
+    if replicas > 1 and steps > 1:
+        left |= {"loss.centering", "head.use_bn"}
+    if loss.center_momentum != FIELDS["loss.center_momentum"].default:
+        left.add("loss.centering")
+    if loss.ibot_weight or config.init is not None:
+        # Patches have a head without it, and so may what the weights bring.
+        left.add("head.use_bn")
+    if share / steps < 2:
+        # A photo by itself has no neighbour, and nothing to be spread among.
+        left |= {"loss.koleo_weight", "loss.centering"}
+    if optimizer.name not in ("adamw", "muon") or optimizer.lr_scaling != "linear":
+        left.add("optimizer.lr")
     return left
 
 
@@ -143,6 +169,8 @@ def _out_dim(config, facts):
 
 def _teacher_temp(config, facts):
     start = config.loss.warmup_teacher_temp
+    if config.run.recipe == "few_photos":
+        return start, "few photos: it stays where it starts"
     if facts.num_photos < LARGE_DATA:
         return start, f"{facts.num_photos:,} photos are few: it stays where it starts"
     return max(start, 0.07), "the published end for large sets"

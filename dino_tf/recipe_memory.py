@@ -91,3 +91,8 @@ def photos_that_fit(config, facts):
     share = 0.8 if facts.num_gpus else 0.5
     left = share * memory - gigabytes_of_state(config, facts.network)
     return max(left / gigabytes_per_photo(config, facts.network), 1)
+
+
+def parts_of(share, fits):
+    """Number of equal parts of a batch of `share` photos, where `fits` fit at once."""
+    return next(n for n in range(1, share + 1) if share % n == 0 and share / n <= fits)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from dino_tf import settings
 from dino_tf.config import Config
 from dino_tf.errors import UserError
 from dino_tf.idle import DETAILS, first_idle
@@ -73,7 +74,7 @@ def test_details_need_what_they_are_of(key, value, words, needed):
     assert str(caught.value).startswith(f"{key}: got ")
     assert str(caught.value).endswith(f", allowed: {words}")
     config, _ = resolve(Config.from_dict({**basis, **needed, key: value}), Facts(500))
-    assert first_idle(config) is None
+    assert settings.value_of(config, key) == value and first_idle(config) is None
 
 
 def test_every_detail_is_tried_above():

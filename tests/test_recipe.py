@@ -7,6 +7,7 @@ from dino_tf.config import Config
 from dino_tf.errors import UserError
 from dino_tf.presets import apply_preset
 from dino_tf.recipe import (
+    BATCH_RULES,
     FIRST_RULES,
     RULES,
     Facts,
@@ -146,7 +147,6 @@ def test_recipe_for_few_photos_is_for_what_it_was_measured_on(facts, values):
             {"optimizer.teacher_momentum_end"},
         ),
         (VOC, {"loss.ibot_weight": 1.0}, {"head.use_bn"}),
-        (VOC, {"init": "run", "run.recipe": "few_photos"}, {"head.use_bn"}),
         (Facts(1), {}, ALONE),
         (Facts(5011, memory_gb=1.0), {}, ALONE),
         (VOC, {"optimizer.name": "lars"}, MUON),
@@ -167,6 +167,10 @@ def test_recipe_for_few_photos_is_for_what_it_was_measured_on(facts, values):
             },
             {"loss.histogram_weight"},
         ),
+        (VOC, {"init": "run", "run.recipe": "few_photos"}, {"head.use_bn"}),
+        (VOC, {"optimizer.freeze_blocks": 9}, {"loss.histogram_weight"}),
+        (VOC, {"optimizer.freeze_blocks": 8}, set()),
+        (VOC, {"model.depth": 1}, set()),
         (VOC, {"views.num_local": 0}, {"views.global_scale", "views.local_scale"}),
         (VOC, {"pipeline.batch_size": 1}, ALONE),
         (
@@ -180,6 +184,49 @@ def test_recipe_gives_way(facts, values, left):
     config = resolved(facts, **{"run.epochs": 1, **values})
     assert config.run.recipe == "few_photos"
     assert set(FEW_PHOTOS) - few_of(config) == left
+
+
+@pytest.mark.parametrize("gigabytes", [0.5, 1.185, 1.19, 1.195, 1.5, 2.7, 2.8, 6.0])
+@pytest.mark.parametrize("gpus", [0, 2])
+def test_recipe_knows_the_memory_of_what_it_adds(gigabytes, gpus):
+    memory = {"gpu_memory_gb": gigabytes, "memory_gb": gigabytes}
+    facts = Facts(5011, num_gpus=gpus, **memory)
+    config, _ = resolve(apply_preset(Config(), "voc2007_cpu"), facts)
+    assert config.run.recipe == "few_photos" and config.loss.histogram_weight == 20
+    assert config.optimizer.accumulate_steps == 1
+    asked = {"pipeline.batch_size": 30}
+    for left_open in (facts, Facts(5011, memory_gb=gigabytes)):
+        resolve(apply_preset(Config.from_dict(asked), "voc2007_cpu"), left_open)
+
+
+def test_the_teacher_of_few_photos_stays_sharp_however_many_there_are():
+    config, reasons = resolve(Config.from_dict({"run.epochs": 4}), Facts(150_000))
+    loss = config.loss
+    assert (config.run.recipe, loss.warmup_teacher_temp) == ("few_photos", 0.02)
+    assert (loss.teacher_temp, loss.warmup_teacher_temp_epochs) == (0.02, 0)
+    assert reasons["loss.teacher_temp"] == "few photos: it stays where it starts"
+
+
+def test_xla_does_not_cross_devices():
+    several = Facts(2000, num_gpus=2, compute_capability=(8, 0))
+    config, reasons = resolve(Config(), several)
+    assert config.run.recipe == "few_photos" and config.run.xla is False
+    assert reasons["run.xla"] == "batch norm takes sums over several devices"
+    plain = {"head.use_bn": False}
+    config, reasons = resolve(Config.from_dict(plain), several)
+    assert config.run.xla is False and reasons["run.xla"].startswith("sinkhorn takes")
+    both = {**plain, "loss.centering": "center", "run.recipe": "published"}
+    assert resolve(Config.from_dict(both), several)[0].run.xla is True
+    one = Facts(2000, num_gpus=1, compute_capability=(8, 0))
+    assert resolve(Config(), one)[0].run.xla is True
+    words = "run.xla: got True, allowed: false for batch norm over 2 devices"
+    assert refused(several, run__xla=True) == words
+
+
+@pytest.mark.parametrize("name", ["imagenet", "imagenet_vanilla"])
+def test_published_commands_are_so_for_few_photos_too(name):
+    config, _ = resolve(apply_preset(Config(), name), Facts(5011))
+    assert config.run.recipe == "published" and not few_of(config)
 
 
 @pytest.mark.parametrize(
@@ -214,8 +261,8 @@ def test_rate_of_few_photos_on_gpus(gpus, rate):
 
 
 def test_the_recipe_for_few_photos_in_numbers():
-    # 213 epochs of 3,000 photos are 9,984 updates of 64; 214 are 10,031.
-    config = resolved(Facts(3000), run__epochs=213, model__depth=4)
+    # 426 epochs of 3,000 photos are 19,968 updates of 64; 427 are 20,015.
+    config = resolved(Facts(3000), run__epochs=426, model__depth=4)
     assert config.run.recipe == "few_photos"
     assert {key: settings.value_of(config, key) for key in FEW_PHOTOS} == {
         "loss.centering": "sinkhorn",
@@ -235,7 +282,7 @@ def test_the_recipe_for_few_photos_in_numbers():
         "views.saturation": 0.5,
     }
     assert (config.optimizer.muon_lr, config.loss.teacher_temp) == (0.03, 0.02)
-    assert resolved(Facts(3000), run__epochs=214).run.recipe == "published"
+    assert resolved(Facts(3000), run__epochs=427).run.recipe == "published"
 
 
 def test_histograms_take_memory():
@@ -349,7 +396,7 @@ def test_weights_leave_less_memory_to_the_photos():
 
 def test_every_automatic_value_is_filled_in_and_has_a_reason():
     asked = Config.from_dict({"run.recipe": "published"})
-    rules = {**FIRST_RULES, **RULES}
+    rules = {**FIRST_RULES, **BATCH_RULES, **RULES}
     config, reasons = resolve(asked, VOC)
     assert {*reasons, "run.recipe"} == set(rules)
     for key in rules:

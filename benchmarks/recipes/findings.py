@@ -60,7 +60,8 @@ def summarise(results, against, settings):
         {"trials": [...], "final": [...]}, each a list of rows {"source", "setting",
         measure: spread, measure + "_gain": spread of the differences, those of
         `ERRORS`: spread of the standard errors over photos, "unwell": number of
-        trials that ended uniform, collapsed or diverged}.
+        trials that were uniform, collapsed or diverged after any of their epochs,
+        "no_verdict": of those that ended before there was a verdict}.
     """
     order = {name: place for place, name in enumerate(settings)}
     return {
@@ -87,6 +88,7 @@ def _rows(results, against, order):
             row |= _spreads(own, measure, base)
         row |= _errors(own)
         row["unwell"] = sum(_is_unwell(r) for r in own)
+        row["no_verdict"] = sum(r["verdicts"][-1] == "starting" for r in own)
         rows.append(row)
     last = len(order)
     rows.sort(
@@ -134,5 +136,5 @@ def words_on_errors(rows):
 
 def _is_unwell(result):
     # What diverged has no loss.
-    unwell = result["verdicts"][-1] in UNWELL
+    unwell = not set(UNWELL).isdisjoint(result["verdicts"])
     return unwell or not math.isfinite(result["found"]["loss"])

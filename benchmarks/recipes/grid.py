@@ -4,7 +4,7 @@ import dataclasses
 import re
 
 import yaml
-from trials import OWN
+from trials import OWN, recipe_of
 
 from dino_tf import settings as fields
 from dino_tf.config import FIELDS
@@ -75,6 +75,7 @@ class Grid:
         seen = source["photos_seen"] or self.photos_seen
         values = {**self.base, **source["values"], **own}
         same = result["photos_seen"] == seen and result["values"] == values
+        same = same and result.get("recipe") == recipe_of(values)
         # Without `--data` it is any; results of older versions do not tell theirs.
         datas = {source["data"], result.get("data")} - {None}
         return same and len(datas) < 2
@@ -89,10 +90,13 @@ class Grid:
             final: See `Trial`.
 
         Raises:
-            UserError: A name is unknown, or a source has no photos.
+            UserError: A name is unknown, or a source that is asked for, or all of
+                them, have no photos.
         """
         names = _known(only, self.settings, "setting")
         places = _known(sources, self.sources, "source")
+        if all(self.sources[place]["data"] is None for place in places):
+            sources = places
         for seed in seeds or self.seeds:
             for place in places:
                 source = self.sources[place]
@@ -165,6 +169,9 @@ def _check_types(path, text):
         for name in text[section]:
             if not (isinstance(name, str) and NAME.fullmatch(name)):
                 raise UserError(f"{path}: name {name!r}; allowed: {NAME.pattern}")
+    against = text.get("against", "")
+    if not isinstance(against, str):
+        raise UserError(f"{path}: against: got {against!r}; allowed: a name")
     seeds = text.get("seeds", [0])
     if not (isinstance(seeds, list) and seeds and all(type(s) is int for s in seeds)):
         raise UserError(f"{path}: seeds: got {seeds!r}; allowed: [0, 1, 2]")
@@ -200,6 +207,9 @@ def _source(path, name, entry, given):
             raise UserError(f"{where}: got {key!r}, allowed: {allowed}")
     if "photos_seen" in entry:
         _check_photos_seen(where, entry["photos_seen"])
+    if not isinstance(entry.get("data", ""), str):
+        words = "text, such as folder:photos"
+        raise UserError(f"{where}: data: got {entry['data']!r}; allowed: {words}")
     return {
         "data": given or entry.get("data"),
         "values": _values(where, entry.get("values")),

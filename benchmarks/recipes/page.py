@@ -77,13 +77,17 @@ def _table(rows):
     heads = ["setting", "photos seen", "seeds"]
     for name in MEASURES.values():
         heads += [name, "gain"]
-    lines = ["".join(f"<th>{html.escape(head)}</th>" for head in [*heads, "unwell"])]
+    lines = [
+        "".join(
+            f"<th>{html.escape(head)}</th>" for head in [*heads, "unwell", "no verdict"]
+        )
+    ]
     for row in rows:
         cells = [row["setting"], f"{row['photos_seen']:,}", len(row["seeds"])]
         for measure in MEASURES:
             gain = row.get(f"{measure}_gain")
             cells += [words_of(row.get(measure)), words_of(gain, "+")]
-        cells.append(row["unwell"] or "")
+        cells += [row["unwell"] or "", row["no_verdict"] or ""]
         lines.append("".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells))
     return f"<div class=wide><table><tr>{'<tr>'.join(lines)}</table></div>"
 
@@ -121,7 +125,8 @@ def _mean_curve(results, key):
     """(photos seen, mean over the trials) where all of them tell it."""
     curves = []
     for result in results:
-        epochs = len(result["curves"])
+        # One that diverged told of fewer epochs than it was to have.
+        epochs = result.get("epochs") or len(result["curves"])
         step = result["photos_seen"] / max(epochs, 1)
         points = {r["epoch"] * step: r.get(key) for r in result["curves"]}
         curves.append({x: y for x, y in points.items() if y is not None})

@@ -13,6 +13,7 @@ from cuts import cut
 from dino_tf.datasets import open_source
 from dino_tf.datasets.source import digest
 from dino_tf.evaluate.detect_photos import has_boxes
+from dino_tf.recipe_learning import FEW_PHOTOS, FEW_RATE
 from dino_tf.run_folder import write_text
 
 MAIN = pathlib.Path(__file__).resolve().parents[2] / "main.py"
@@ -57,10 +58,21 @@ class Terminated(BaseException):
 
 def folder_of(trial, out):
     """Where a trial lies; other values of its settings are another trial."""
-    key = digest([trial.data, trial.photos_seen, sorted(trial.values.items())])[:8]
+    values = sorted(trial.values.items())
+    key = digest([trial.data, trial.photos_seen, values, recipe_of(trial.values)])[:8]
     end = "-final" if trial.final else ""
     name = f"{trial.setting}-{trial.seed}-{key}{end}"
     return pathlib.Path(out) / "trials" / trial.source / name
+
+
+def recipe_of(values):
+    """Digest of the recipe that settings may take; None of the published ones.
+
+    With another version of it they are other settings.
+    """
+    if values.get("run.recipe") == "published":
+        return None
+    return digest([str(FEW_PHOTOS), FEW_RATE])[:8]
 
 
 def state(trial, out):
@@ -89,22 +101,22 @@ def run(trial, out):
     else:
         cuts = pathlib.Path(out) / "cuts" / f"{trial.source}-{digest([trial.data])[:8]}"
         data, (photos, _) = f"shards:{cuts}", cut(trial.data, cuts)
-    path = folder / "run"
+    path, epochs = folder / "run", max(round(trial.photos_seen / photos), 1)
     if not (path / "summary.json").is_file():
-        settings = _settings(trial, data, photos, folder)
+        settings = _settings(trial, data, epochs, folder)
         try:
             _main(["train", "--config", settings], folder / "train.txt")
         except Failed as error:
             if error.status != DIVERGED:
                 raise
-            return _kept(_told(trial, folder, {"loss": None}), folder)
+            return _kept(_told(trial, folder, epochs, {"loss": None}), folder)
     if not (folder / "discover.json").is_file() and _has_boxes(data):
         _main(_discover(path, data, folder), folder / "discover.txt")
     others = folder / "left_out.json"
     if not (trial.final or others.is_file()) and _has_one_label_each(data):
         command = [path, "--data", data, "--out", others]
         _start([left_out.__file__, *map(str, command)], folder / "left_out.txt")
-    return _kept(_result(trial, folder), folder)
+    return _kept(_result(trial, folder, epochs), folder)
 
 
 def _kept(result, folder):
@@ -118,11 +130,11 @@ def collect(out):
     return [json.loads(file.read_text("utf-8")) for file in files]
 
 
-def _settings(trial, data, photos, folder):
+def _settings(trial, data, epochs, folder):
     """Writes the settings of the run; path of the file."""
     values = {
         "data": data,
-        "run.epochs": max(round(trial.photos_seen / photos), 1),
+        "run.epochs": epochs,
         **trial.values,
         **QUIET,
         "run.seed": trial.seed,
@@ -180,7 +192,7 @@ def _start(program, log):
         raise Failed(words, status)
 
 
-def _result(trial, folder):
+def _result(trial, folder, epochs):
     """Everything about a trial that findings and pages are made of."""
     path = folder / "run" / "summary.json"
     summary = json.loads(path.read_text("utf-8"))
@@ -194,11 +206,11 @@ def _result(trial, folder):
         found["corloc"] = judged["metrics"]["discover/lost_corloc"]
     if (folder / "left_out.json").is_file():
         found |= json.loads((folder / "left_out.json").read_text("utf-8"))
-    told = _told(trial, folder, found)
+    told = _told(trial, folder, epochs, found)
     return {**told, "training_seconds": summary["training_seconds"]}
 
 
-def _told(trial, folder, found):
+def _told(trial, folder, epochs, found):
     """A result of what was found and of the epochs that a training has told of."""
     file = folder / "run" / "metrics.jsonl"
     lines = file.read_text("utf-8").splitlines() if file.is_file() else []
@@ -212,7 +224,9 @@ def _told(trial, folder, found):
         "seed": trial.seed,
         "final": trial.final,
         "photos_seen": trial.photos_seen,
+        "epochs": epochs,
         "values": trial.values,
+        "recipe": recipe_of(trial.values),
         "found": {**found, "matched": None if diverged else next(matched, None)},
         "verdicts": [line.get("verdict") for line in curves] + diverged,
         "curves": curves,

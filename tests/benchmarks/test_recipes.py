@@ -5,10 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from dino_tf.datasets.arrays import ArraySource
 from dino_tf.errors import UserError
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks" / "recipes"
@@ -17,8 +15,6 @@ sys.path.insert(0, str(FOLDER))
 import cuts  # noqa: E402
 import findings  # noqa: E402
 import grid as grids  # noqa: E402
-import histograms_alone  # noqa: E402
-import left_out  # noqa: E402
 import study  # noqa: E402
 import trials  # noqa: E402
 
@@ -87,13 +83,14 @@ def test_what_a_grid_leaves_open_is_asked_for(grid_file):
 def test_trials_of_other_values_are_no_part_of_a_grid(grid_file):
     grid = grids.read(grid_file, ["photos=folder:x"])
     trial = next(iter(grid.trials(["fast"], ["photos"])))
-    found = {**vars(trial), "found": {}}
+    found = {**vars(trial), "recipe": trials.recipe_of(trial.values), "found": {}}
     assert grid.has(found)
     for key, value in {
         "source": "others",
         "setting": "slow",
         "photos_seen": 49,
         "data": "folder:y",
+        "recipe": None,
         "values": {**trial.values, "init": "run"},
     }.items():
         assert not grid.has({**found, key: value})
@@ -117,8 +114,25 @@ def test_the_grids_here_can_be_read(path):
     replaced = ["init=run"] if path.stem == "from_weights" else []
     names = grids.read(path, [], replaced).sources
     data = [f"{name}=photos" for name in names]
-    trials = list(grids.read(path, data, replaced).trials())
-    assert {trial.source for trial in trials} == set(names)
+    wanted = list(grids.read(path, data, replaced).trials())
+    assert {trial.source for trial in wanted} == set(names)
+
+
+def test_trainings_for_their_health_are_long_enough_for_a_verdict():
+    grid = grids.read(FOLDER / "grids" / "health.yaml")
+    for trial in grid.trials():
+        photos = int(trial.data.removeprefix("scenes:")) * 3 / 4
+        assert trial.photos_seen / photos >= 4
+        assert trial.photos_seen / trial.values["pipeline.batch_size"] > 60
+
+
+def test_another_recipe_makes_another_trial(grid_file, tmp_path, monkeypatch):
+    grid_file.write_text(GRID.replace("slow: {", "slow: {run.recipe: published, "))
+    wanted = list(grids.read(grid_file).trials(seeds=[0]))
+    before = [trials.folder_of(trial, tmp_path) for trial in wanted]
+    monkeypatch.setattr(trials, "FEW_RATE", 1.0)
+    after = [trials.folder_of(trial, tmp_path) for trial in wanted]
+    assert after[0] == before[0] and after[1] != before[1]
 
 
 @pytest.mark.parametrize(
@@ -133,6 +147,12 @@ def test_the_grids_here_can_be_read(path):
         ("  fast: {", "  no: {", "name False; allowed"),
         ("fast: {optimizer.lr: 1.0e-2}", "fast: 3", "settings: fast: got 3"),
         ("base: {pipeline.batch_size: 8}", "base: quickstart", "base: got a list or a"),
+        (
+            "against: slow",
+            "against: [slow]",
+            r"against: got \['slow'\]; allowed: a name",
+        ),
+        ('data: "scenes:32"', "data: 3", "drawn: data: got 3; allowed: text"),
         ("photos_seen: 48", "photos_seen: 1e5", "got '1e5'; allowed: a whole number"),
         ("  photos: {}", "  photos: {photos_seen: -1}", "photos_seen: got -1; allowed"),
         ("seeds: [0, 1]", "seeds: 3", "seeds: got 3; allowed"),
@@ -159,6 +179,9 @@ def test_data_for_no_source_is_refused(grid_file, entry):
 def test_a_source_without_photos_is_asked_for(grid_file):
     with pytest.raises(UserError, match="give --data photos=SPEC"):
         list(grids.read(grid_file).trials(sources=["photos"]))
+    grid_file.write_text(GRID.replace('data: "scenes:32"', "photos_seen: 9"))
+    with pytest.raises(UserError, match="give --data drawn=SPEC"):
+        list(grids.read(grid_file).trials())
 
 
 def test_the_cut_holds_every_photo_once(tmp_path):
@@ -198,6 +221,15 @@ def test_gains_are_taken_seed_by_seed():
     assert second["knn_gain"]["sd"] == pytest.approx(2**0.5)
     assert (first["unwell"], second["unwell"]) == (0, 1)
     assert second["seeds"] == [0, 1] and "corloc" not in second
+    assert (first["no_verdict"], second["no_verdict"]) == (0, 0)
+
+
+def test_what_was_unwell_on_the_way_counts_and_so_does_a_missing_verdict():
+    results = [result("a", 0, 30.0), result("a", 1, 40.0), result("a", 2, 40.0)]
+    results[0]["verdicts"] = ["starting", "collapsing to one prototype", "learning"]
+    results[1]["verdicts"] = ["starting", "starting"]
+    (row,) = findings.summarise(results, "a", {"a": {}})["trials"]
+    assert (row["unwell"], row["no_verdict"]) == (1, 1)
 
 
 def test_other_photos_under_one_name_are_no_other_seeds():
@@ -261,48 +293,14 @@ def test_the_page_shows_matched_views_and_what_others_do_not_have(tmp_path):
     assert "<th>views matched in training</th>" in text and "<td>7.5</td>" in text
 
 
-def test_each_photo_is_judged_by_all_the_others():
-    draw = np.random.default_rng(0)
-    labels = np.repeat([0, 1, 3], [40, 25, 1])
-    features = draw.normal(size=(66, 4)) + np.eye(4)[labels]
-    features /= np.linalg.norm(features, axis=1, keepdims=True)
-    hits = []
-    for i, cosines in enumerate(features @ features.T):
-        cosines[i] = -np.inf
-        nearest = np.argsort(-cosines)[:20]
-        weights = np.exp(cosines[nearest] / 0.07)
-        votes = np.bincount(labels[nearest], weights, minlength=4)
-        hits.append(votes.argmax() == labels[i])
-    found = left_out.judge(features.astype("float32"), labels, 4)
-    share, first, second = np.mean(hits), np.mean(hits[:40]), np.mean(hits[40:65])
-    assert 0.5 < share < 1 and first != second and not hits[-1]
-    assert (found["photos"], found["k"]) == (66, 20)
-    assert found["knn_all"] == pytest.approx(100 * share)
-    assert found["knn_all_classes"] == pytest.approx(100 * (first + second) / 3)
-    error = 100 * np.sqrt(share * (1 - share) / 66)
-    assert found["knn_all_error"] == pytest.approx(error)
-    error = np.sqrt(first * (1 - first) / 40 + second * (1 - second) / 25)
-    assert found["knn_all_classes_error"] == pytest.approx(100 * error / 3)
+def test_curves_of_a_training_that_diverged_lie_where_the_others_do():
+    import page
 
-
-def test_no_photo_votes_for_itself_however_many_are_like_it():
-    # A photo comes last among 30 equals: it is not among its own 21 nearest.
-    features, labels = np.tile([[1.0, 0.0]], (30, 1)), [0] * 29 + [1]
-    found = left_out.judge(features, labels, 2)
-    assert found["knn_all"] == pytest.approx(100 * 29 / 30)
-    assert left_out.judge(features[:3], [0, 0, 1], 2)["k"] == 2
-    with pytest.raises(UserError, match="got 1 photos, allowed: 2"):
-        left_out.judge(features[:1], [0], 2)
-
-
-@pytest.mark.parametrize(
-    ("labels", "alike"),
-    [([0, 1], True), ([(0,), (0, 1)], False), ([(), (1,)], False)],
-)
-def test_all_others_judge_where_each_photo_has_one_label(labels, alike):
-    images = [np.zeros((8, 8, 3), np.uint8)] * 2
-    source = ArraySource(images, labels, class_names=("a", "b"))
-    assert left_out.has_one_label_each(source) == alike
+    whole, short = result("a", 0, 30.0), result("a", 1, 30.0)
+    whole["epochs"] = short["epochs"] = 5
+    whole["curves"] = [{"epoch": e, "kl": 1.0} for e in range(1, 6)]
+    short["curves"] = [{"epoch": e, "kl": 3.0} for e in range(1, 3)]
+    assert page._mean_curve([whole, short], "kl") == ([2.0, 4.0], [2.0, 2.0])
 
 
 def test_standard_errors_are_told_and_older_trials_have_none():
@@ -314,19 +312,6 @@ def test_standard_errors_are_told_and_older_trials_have_none():
     words = "at most: k-NN of each photo by all others ± 1.1 points for one network"
     assert words in findings.words_on_errors([first, second])
     assert findings.words_on_errors([first]) == ""
-
-
-def test_histograms_are_judged_without_a_network(tmp_path, capsys):
-    cuts.cut("scenes:32", tmp_path / "cut")
-    assert histograms_alone.main([f"shards:{tmp_path / 'cut'}", "--size", "56"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["photos"] == 32 and 0 < found["knn_all"] < 100
-    assert found["knn"] * 8 % 100 == 0
-
-
-def test_histograms_of_no_cut_are_refused_in_one_line(tmp_path, capsys):
-    assert histograms_alone.main([f"shards:{tmp_path / 'cut'}"]) == 1
-    assert capsys.readouterr().err.startswith("error: ")
 
 
 @pytest.mark.slow
