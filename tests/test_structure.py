@@ -27,7 +27,7 @@ RANKS = (
         "models": "torch_tensors torch_objects torch_unpickler",
     },
     {
-        "": "phases idle checks placement presets recipe_reading recipe_watching "
+        "": "phases idle placement checks presets recipe_reading recipe_watching "
         "recipe_memory recipe_learning recipe",
         "datasets": "source arrays joined archive voc_archives folder masks voc tfds "
         "json_files coco bdd100k_labels bdd100k hf shard_records shards species "
