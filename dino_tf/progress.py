@@ -6,6 +6,14 @@ import time
 EVERY = 0.2  # seconds between two updates; more could not be read
 
 
+def keras_verbosity():
+    """`verbose` of Keras: a line kept up to date, or in files one for each epoch.
+
+    A notebook's output is no terminal, but keeps lines up to date.
+    """
+    return "auto" if sys.stdout.isatty() or "ipykernel" in sys.modules else 2
+
+
 class ProgressLine:
     """A line on a terminal; silent elsewhere.
 

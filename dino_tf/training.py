@@ -28,6 +28,7 @@ from dino_tf.launch import launched
 from dino_tf.multi_worker import copy_from_chief, share_batches
 from dino_tf.pipeline import BadImages, steps_per_epoch
 from dino_tf.prepare import prepare
+from dino_tf.progress import keras_verbosity
 from dino_tf.report.write import Reporter
 from dino_tf.run_folder import choose_folder, report, write_text
 from dino_tf.run_lock import only_writer
@@ -277,7 +278,7 @@ class Job:
                 steps_per_epoch=self.steps - place.step,
                 shuffle=False,
                 callbacks=callbacks,
-                verbose="auto" if self.workers.is_chief else 0,
+                verbose=keras_verbosity() if self.workers.is_chief else 0,
             )
         except BaseException:
             # The progress line is not at its end.

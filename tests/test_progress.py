@@ -1,12 +1,13 @@
 """Lines that tell how far work has come, by a clock that stands still between calls."""
 
 import io
+import sys
 from types import SimpleNamespace
 
 import pytest
 
 from dino_tf import progress
-from dino_tf.progress import ByteLine, FrameLine, PhotoLine
+from dino_tf.progress import ByteLine, FrameLine, PhotoLine, keras_verbosity
 
 
 class Terminal(io.StringIO):
@@ -21,6 +22,16 @@ def clock(monkeypatch):
     clock.monotonic = lambda: clock.now
     monkeypatch.setattr(progress, "time", clock)
     return clock
+
+
+def test_files_get_a_line_for_each_epoch_alone(monkeypatch):
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    assert keras_verbosity() == "auto"
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    assert keras_verbosity() == 2
+    monkeypatch.setitem(sys.modules, "ipykernel", None)
+    assert keras_verbosity() == "auto"
 
 
 def test_bytes_with_their_share_and_speed(clock):
