@@ -58,10 +58,11 @@ def summarise(results, against, settings):
 
     Returns:
         {"trials": [...], "final": [...]}, each a list of rows {"source", "setting",
-        measure: spread, measure + "_gain": spread of the differences, those of
-        `ERRORS`: spread of the standard errors over photos, "unwell": number of
-        trials that were uniform, collapsed or diverged after any of their epochs,
-        "no_verdict": of those that ended before there was a verdict}.
+        "photos_seen": as the grid has it, "seen": in whole epochs, measure: spread,
+        measure + "_gain": spread of the differences, those of `ERRORS`: spread of the
+        standard errors over photos, "unwell": number of trials that were uniform,
+        collapsed or diverged after any of their epochs, "no_verdict": of those that
+        ended before there was a verdict}.
     """
     order = {name: place for place, name in enumerate(settings)}
     return {
@@ -83,6 +84,7 @@ def _rows(results, against, order):
     rows = []
     for (source, setting, seen), own in groups.items():
         row = {"source": source, "setting": setting, "photos_seen": seen}
+        row["seen"] = max(map(seen_by, own))
         row["seeds"] = sorted(r["seed"] for r in own)
         for measure in MEASURES:
             row |= _spreads(own, measure, base)
@@ -95,6 +97,13 @@ def _rows(results, against, order):
         key=lambda r: (r["source"], r["photos_seen"], order.get(r["setting"], last))
     )
     return rows
+
+
+def seen_by(result):
+    """Photos that a training saw: whole epochs of what its grid asks for."""
+    if "photos" not in result:  # by an older version
+        return result["photos_seen"]
+    return result["photos"] * result["epochs"]
 
 
 def _spreads(results, measure, base):

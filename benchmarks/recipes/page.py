@@ -10,7 +10,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt  # noqa: E402
-from findings import MEASURES, spread, words_on_errors  # noqa: E402
+from findings import MEASURES, seen_by, spread, words_on_errors  # noqa: E402
 
 from dino_tf.run_folder import write_text  # noqa: E402
 
@@ -83,7 +83,7 @@ def _table(rows):
         )
     ]
     for row in rows:
-        cells = [row["setting"], f"{row['photos_seen']:,}", len(row["seeds"])]
+        cells = [row["setting"], f"{row['seen']:,}", len(row["seeds"])]
         for measure in MEASURES:
             gain = row.get(f"{measure}_gain")
             cells += [words_of(row.get(measure)), words_of(gain, "+")]
@@ -127,7 +127,7 @@ def _mean_curve(results, key):
     for result in results:
         # One that diverged told of fewer epochs than it was to have.
         epochs = result.get("epochs") or len(result["curves"])
-        step = result["photos_seen"] / max(epochs, 1)
+        step = seen_by(result) / max(epochs, 1)
         points = {r["epoch"] * step: r.get(key) for r in result["curves"]}
         curves.append({x: y for x, y in points.items() if y is not None})
     shared = sorted(set.intersection(*map(set, curves))) if curves else []

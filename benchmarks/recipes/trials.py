@@ -109,14 +109,14 @@ def run(trial, out):
         except Failed as error:
             if error.status != DIVERGED:
                 raise
-            return _kept(_told(trial, folder, epochs, {"loss": None}), folder)
+            return _kept(_told(trial, folder, photos, epochs, {"loss": None}), folder)
     if not (folder / "discover.json").is_file() and _has_boxes(data):
         _main(_discover(path, data, folder), folder / "discover.txt")
     others = folder / "left_out.json"
     if not (trial.final or others.is_file()) and _has_one_label_each(data):
         command = [path, "--data", data, "--out", others]
         _start([left_out.__file__, *map(str, command)], folder / "left_out.txt")
-    return _kept(_result(trial, folder, epochs), folder)
+    return _kept(_result(trial, folder, photos, epochs), folder)
 
 
 def _kept(result, folder):
@@ -192,7 +192,7 @@ def _start(program, log):
         raise Failed(words, status)
 
 
-def _result(trial, folder, epochs):
+def _result(trial, folder, photos, epochs):
     """Everything about a trial that findings and pages are made of."""
     path = folder / "run" / "summary.json"
     summary = json.loads(path.read_text("utf-8"))
@@ -206,11 +206,11 @@ def _result(trial, folder, epochs):
         found["corloc"] = judged["metrics"]["discover/lost_corloc"]
     if (folder / "left_out.json").is_file():
         found |= json.loads((folder / "left_out.json").read_text("utf-8"))
-    told = _told(trial, folder, epochs, found)
+    told = _told(trial, folder, photos, epochs, found)
     return {**told, "training_seconds": summary["training_seconds"]}
 
 
-def _told(trial, folder, epochs, found):
+def _told(trial, folder, photos, epochs, found):
     """A result of what was found and of the epochs that a training has told of."""
     file = folder / "run" / "metrics.jsonl"
     lines = file.read_text("utf-8").splitlines() if file.is_file() else []
@@ -224,6 +224,7 @@ def _told(trial, folder, epochs, found):
         "seed": trial.seed,
         "final": trial.final,
         "photos_seen": trial.photos_seen,
+        "photos": photos,
         "epochs": epochs,
         "values": trial.values,
         "recipe": recipe_of(trial.values),

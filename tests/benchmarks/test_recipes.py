@@ -303,6 +303,19 @@ def test_curves_of_a_training_that_diverged_lie_where_the_others_do():
     assert page._mean_curve([whole, short], "kl") == ([2.0, 4.0], [2.0, 2.0])
 
 
+def test_the_page_has_the_photos_that_were_seen_in_whole_epochs(tmp_path):
+    import page
+
+    results = [{**result("a", 0, 30.0), "photos": 4, "epochs": 2}, result("b", 0, 33.0)]
+    results[0]["curves"] = [{"epoch": e, "kl": 1.0} for e in (1, 2)]
+    summary = findings.summarise(results, "a", {"a": {}, "b": {}})
+    assert [row["seen"] for row in summary["trials"]] == [8, 10]
+    assert summary["trials"][1]["knn_gain"]["mean"] == 3
+    page.write(tmp_path / "study.html", "x", summary, results)
+    assert "<td>a</td><td>8</td>" in (tmp_path / "study.html").read_text()
+    assert page._mean_curve(results[:1], "kl")[0] == [4, 8]
+
+
 def test_standard_errors_are_told_and_older_trials_have_none():
     old, new = result("a", 0, 30.0), result("b", 0, 33.0)
     new["found"] |= {"knn_all": 50.0, "knn_all_error": 1.14}
