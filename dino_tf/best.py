@@ -77,7 +77,8 @@ class Best:
     def _improves(self, name, value):
         kept = self.facts["measure"]
         if kept == name:
-            return value > self.facts["value"]
+            # Of equals the later, which has learned from more photos.
+            return value >= self.facts["value"]
         # A run of k-NN every few epochs measures the wanted one later than the other.
         order = list(self.measures)
         return kept not in order or order.index(name) < order.index(kept)
