@@ -193,7 +193,7 @@ def test_the_best_network_is_kept_and_loaded(tmp_path, monkeypatch):
     facts = json.loads((run.path / "best" / "best.json").read_text())
     values = [r["knn/watched_top1"] for r in records(run.path)]
     assert facts["value"] == max(values) and run.summary["best"] == facts
-    assert facts["epoch"] == 1 + values.index(max(values))
+    assert facts["epoch"] == len(values) - values[::-1].index(max(values))
     assert load_backbone(run.path / "best").built
     # It is evaluated as the run is.
     network = run.model.teacher_backbone
