@@ -37,15 +37,15 @@ def offer(best, epoch, verdict="learning", **numbers):
 def test_the_best_by_k_nn_is_kept(tmp_path):
     best = Best(tmp_path / "best")
     assert best.facts is None and not (tmp_path / "best").exists()
-    offered = [40.0, 55.0, 50.0, 55.0, 54.0]
+    offered = [40.0, 55.0, 50.0, 55.0, 54.0, 56.0]
     kept = [
         offer(best, n, knn__watched_top1=v, effective_rank=99.0 - n)
         for n, v in enumerate(offered)
     ]
-    assert kept == [True, True, False, True, False]
-    assert kept_number(tmp_path / "best") == 3
+    assert kept == [True, True, False, True, False, True]
+    assert kept_number(tmp_path / "best") == 5
     facts = json.loads((tmp_path / "best" / "best.json").read_text())
-    assert facts == {"epoch": 3, "measure": "knn/watched_top1", "value": 55.0}
+    assert facts == {"epoch": 5, "measure": "knn/watched_top1", "value": 56.0}
     assert sorted(p.name for p in (tmp_path / "best").iterdir()) == [
         "backbone.keras",
         "best.json",
@@ -57,8 +57,9 @@ def test_without_labels_by_matched_views(tmp_path):
     assert offer(best, 1, effective_rank=50.0)
     # Another rank says nothing once views are known to be matched.
     assert offer(best, 2, views__matched=4.0, effective_rank=9.0, views__chance=0.8)
-    assert not offer(best, 3, views__matched=3.9, effective_rank=99.0)
-    assert not offer(best, 4, views__matched=3.0, effective_rank=99.0)
+    assert not offer(best, 3, views__matched=3.0, effective_rank=99.0)
+    # Of equals the last.
+    assert offer(best, 4, views__matched=4.0, effective_rank=1.0)
     assert offer(best, 5, views__matched=5.0, effective_rank=2.0)
     assert best.facts == {"epoch": 5, "measure": "views/matched", "value": 5.0}
     # Labels tell more.
